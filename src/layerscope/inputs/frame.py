@@ -62,8 +62,8 @@ class Placement:
         Returns:
             (..., 2) x and y in frame pixels, not clipped.
 
-        >>> place = Placement(frame_hw=(100, 200), input_hw=(50, 50), scale_xy=(0.25, 0.25), offset_xy=(0, 12))
-        >>> place.to_frame(np.array([25.0, 12.0])).tolist()
+        >>> wide = Placement(frame_hw=(100, 200), input_hw=(50, 50), scale_xy=(0.25, 0.25), offset_xy=(0, 12))
+        >>> wide.to_frame(np.array([25.0, 12.0])).tolist()
         [100.0, 0.0]
         """
         return (np.asarray(xy, np.float64) - self.offset_xy) / self.scale_xy

@@ -1,0 +1,102 @@
+"""A network: a module together with how a picture is prepared for it and how its output is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from layerscope.inputs import Frame, Placement, Preparation, open_frame, prepare
+from layerscope.models.survey import Layer, survey, tensors_in
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from layerscope.inputs import Picture, PreparationOptions
+    from layerscope.models.heads import Head
+    from layerscope.models.weights import WeightsReport
+
+__all__ = ["Network"]
+
+
+def _any_size(_size_hw: tuple[int, int]) -> None:
+    return None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Network:
+    """What ``load`` returns.
+
+    Attributes:
+        source: The string that named it.
+        module: The PyTorch module, in evaluation mode.
+        preparation: How a picture becomes its input.
+        stages: The last layer at each size of the backbone: the default selection.
+        names: Class names, in the order of its outputs.
+        heads: How its outputs are read as boxes; empty for a network that does not detect.
+        weights: Where its weights came from.
+        check_size: Raises where an input of that height and width cannot run through it.
+    """
+
+    source: str
+    module: nn.Module
+    preparation: Preparation
+    weights: WeightsReport
+    stages: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
+    check_size: Callable[[tuple[int, int]], None] = _any_size
+    _surveys: dict[tuple[int, int], tuple[Layer, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.module.parameters()).device
+
+    def prepared(self, **options: Unpack[PreparationOptions]) -> Preparation:
+        """Return its preparation with some options replaced, checked against what it can take."""
+        preparation = self.preparation.with_options(**options)
+        self.check_size(preparation.size_hw)
+        return preparation
+
+    def prepare(self, picture: Picture, **options: Unpack[PreparationOptions]) -> tuple[Tensor, Placement]:
+        """Turn a picture into the network's input.
+
+        Args:
+            picture: A path, an (H, W, 3) uint8 RGB array, a PIL image or a Frame.
+            **options: Replace parts of the network's own preparation.
+
+        Returns:
+            (1, 3, H, W) float32 on the network's device, and where the picture lies in it.
+
+        Raises:
+            InputError: The picture cannot be read.
+            OptionError: An option is wrong, or the network cannot take this size.
+        """
+        frame = picture if isinstance(picture, Frame) else open_frame(picture)
+        x, placement = prepare(frame, self.prepared(**options))
+        return x.to(self.device), placement
+
+    def layers(self, **options: Unpack[PreparationOptions]) -> tuple[Layer, ...]:
+        """List its layers in the order in which they finish, with types, shapes, strides and parameters."""
+        size_hw = self.prepared(**options).size_hw
+        if size_hw not in self._surveys:
+            self._surveys[size_hw] = survey(self.module, torch.zeros(1, 3, *size_hw, device=self.device))
+        return self._surveys[size_hw]
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """Run it and return its output tensors in order; a detector's are its raw heads.
+
+        Args:
+            x: (N, 3, H, W) from ``prepare``.
+        """
+        with torch.no_grad():
+            return [tensor for _, tensor in tensors_in("", self.module(x))]
+
+    def __repr__(self) -> str:
+        height, width = self.preparation.size_hw
+        return f"<Network {self.source}, {height}x{width}, {self.weights.summary}>"
+

@@ -1,0 +1,134 @@
+"""What a network's layers give: one pass over shapes, without the arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from layerscope.models.receptive_field import Reach, ReceptiveFields
+from layerscope.models.watch import named_layers, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Layer", "survey", "tensors_in"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of a network, as it runs on an input of a given size.
+
+    Attributes:
+        name: Dotted path, with ``:k`` for the k-th call where the module runs more than once.
+        type: Class name of the module.
+        shape: Shape of its output for one picture, batch axis dropped; None where it gives no tensor.
+        stride: Input pixels per cell down and across; None where the output has no cells or they do not divide.
+        receptive_field: Height and width in input pixels that one cell can see at most; ``inf`` where it sees
+            the whole input, None where an operation on the way is not understood.
+        parameters: Numbers learned by the module and those inside it.
+        leaf: Whether it has no modules inside.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | None
+    stride: tuple[int, int] | None
+    receptive_field: tuple[float, float] | None
+    parameters: int
+    leaf: bool
+
+
+def tensors_in(name: str, output: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a layer's output, each with its name.
+
+    A single tensor, and a tuple or dict holding just one, keeps the layer's name. Several are ``name.0``,
+    ``name.1`` or ``name.key``, nested ones ``name.0.1``. What is no tensor is passed over.
+    """
+    leaves = list(_leaves("", output))
+    if len(leaves) == 1:
+        yield name, leaves[0][1]
+        return
+    for path, tensor in leaves:
+        yield name + path, tensor
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield path, value
+    elif hasattr(value, "items"):
+        for key, item in value.items():
+            yield from _leaves(f"{path}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _leaves(f"{path}.{index}", item)
+
+
+def survey(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
+    """List the layers that run, in the order in which they finish.
+
+    The network is run on shapes alone (PyTorch's meta device); one whose forward looks at values is run
+    on ``x`` itself.
+
+    Args:
+        module: The network, left as it is.
+        x: (1, C, H, W) an input; only its shape matters where shapes suffice.
+    """
+    try:
+        weights = {
+            name: torch.empty_like(tensor, device="meta")
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
+        return _listen(module, x.to("meta"), weights)
+    except (RuntimeError, NotImplementedError):
+        return _listen(module, x, {})
+
+
+def _listen(module: nn.Module, x: Tensor, weights: dict[str, Tensor]) -> tuple[Layer, ...]:
+    found = named_layers(module)
+    heard: list[tuple[str, int, Tensor | None, Reach | None]] = []
+    fields = ReceptiveFields(x)
+
+    def on_output(name: str, ordinal: int, output: Any) -> None:
+        tensors = list(tensors_in(name, output))
+        for path, tensor in tensors:
+            heard.append((path, ordinal, tensor, fields.of(tensor)))
+        if not tensors:
+            heard.append((name, ordinal, None, None))
+
+    with torch.no_grad(), watch(module, found, on_output) as calls, fields:
+        module.eval()
+        torch.func.functional_call(module, weights, (x,))
+    layers = []
+    for name, ordinal, tensor, reach in heard:
+        owner = next(path for path in _owners(name) if path in found)
+        child = found[owner]
+        shape = None if tensor is None else tuple(tensor.shape[1:])
+        layers.append(
+            Layer(
+                name=f"{name}:{ordinal}" if calls[owner] > 1 else name,
+                type=type(child).__name__,
+                shape=shape,
+                stride=_stride(tuple(x.shape[2:]), shape),
+                receptive_field=reach.size_hw if reach else None,
+                parameters=sum(parameter.numel() for parameter in child.parameters()),
+                leaf=not any(True for _ in child.children()),
+            )
+        )
+    return tuple(layers)
+
+
+def _owners(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _stride(input_hw: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, int] | None:
+    if shape is None or len(shape) != 3 or len(input_hw) != 2:
+        return None
+    if 0 in shape or input_hw[0] % shape[1] or input_hw[1] % shape[2]:
+        return None
+    return input_hw[0] // shape[1], input_hw[1] // shape[2]

@@ -1,0 +1,116 @@
+"""Words as bitmaps, in the font that comes with Pillow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["clip_text", "line_height", "stamp", "text_mask", "text_width", "wrap_text"]
+
+
+@lru_cache(maxsize=16)
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size_px)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow gives this kind whenever asked for a size
+    return font
+
+
+def line_height(size_px: int) -> int:
+    """Give the height of a line of text, pixels."""
+    ascent, descent = _font(size_px).getmetrics()
+    return ascent + descent
+
+
+@lru_cache(maxsize=8192)
+def text_mask(text: str, size_px: int) -> NDArray[np.uint8]:
+    """Draw one line of text.
+
+    Args:
+        text: Any characters; those that are no printing character become spaces or question
+            marks, those that the font lacks its empty box.
+        size_px: Size of the font.
+
+    Returns:
+        (line height, width) uint8 coverage, 0 to 255, read-only; 0 wide for no text.
+    """
+    text = _printable(text)
+    font = _font(size_px)
+    width, height = int(np.ceil(font.getlength(text))), line_height(size_px)
+    if width == 0:
+        return np.zeros((height, 0), np.uint8)
+    picture = Image.new("L", (width, height))
+    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    mask = np.array(picture)
+    mask.flags.writeable = False
+    return mask
+
+
+def text_width(text: str, size_px: int) -> int:
+    """Measure one line of text, pixels."""
+    width: int = text_mask(text, size_px).shape[1]
+    return width
+
+
+def clip_text(text: str, size_px: int, width_px: int) -> str:
+    """Shorten a line until it fits, with a dot-dot-dot at its end.
+
+    >>> clip_text("backbone.block3", 12, 60)
+    'backbo...'
+    >>> clip_text("17", 12, 60)
+    '17'
+    """
+    if text_width(text, size_px) <= width_px:
+        return text
+    font = _font(size_px)
+    for end in range(min(len(text), width_px), 0, -1):
+        shorter = text[:end].rstrip(" .") + "..."
+        if font.getlength(_printable(shorter)) <= width_px:
+            return shorter
+    return ""
+
+
+def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:
+    """Break a line into as many as fit a width: after spaces and punctuation, or where it must.
+
+    >>> wrap_text("backbone.block3.residual0", 12, 100)
+    ['backbone.block3.', 'residual0']
+    """
+    lines, rest = [], _printable(text)
+    font = _font(size_px)
+    while rest and font.getlength(rest) > width_px:
+        end = max(1, sum(font.getlength(rest[:count]) <= width_px for count in range(1, len(rest))))
+        breaks = [place for place in range(1, end + 1) if rest[place - 1] in " .,:;/_-"]
+        # A break that leaves most of the line empty reads worse than a cut word.
+        end = breaks[-1] if breaks and breaks[-1] > end // 3 else end
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*lines, rest] if rest or not lines else lines
+
+
+def stamp(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], y: int, x: int, level: int) -> None:
+    """Lay a text's coverage on a canvas, in place, clipped at its border.
+
+    Args:
+        canvas: (H, W) or (H, W, 3) uint8; changed.
+        mask: (h, w) uint8 coverage.
+        y: Row of the mask's upper edge, at least 0.
+        x: Column of its left edge, at least 0.
+        level: The grey to write in, 0 to 255.
+    """
+    target = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
+    cover = mask[: target.shape[0], : target.shape[1]].astype(np.int32)
+    if target.ndim == 3:
+        cover = cover[:, :, None]
+    target[...] = target + ((level - target.astype(np.int32)) * cover + 127) // 255
+
+
+def _printable(text: str) -> str:
+    """Replace what cannot be drawn: line breaks and other controls, halves of surrogate pairs."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(character if character.isprintable() else " " for character in whole)

@@ -1,0 +1,228 @@
+"""The manifest of a run: what ran, on what, with which scale, and what every channel amounts to.
+
+Its schema is these classes; ``manifest_schema`` gives it as JSON Schema. A new optional field keeps the
+version, a changed or removed one raises it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from layerscope.errors import RunFolderError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "FILE_NAME",
+    "VERSION",
+    "ChannelRecord",
+    "FrameRecord",
+    "LayerRecord",
+    "Manifest",
+    "NetworkRecord",
+    "PlacementRecord",
+    "PreparationRecord",
+    "RenderRecord",
+    "manifest_schema",
+    "read_manifest",
+    "write_manifest",
+]
+
+VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The base of every part of the manifest."""
+
+
+class NetworkRecord(Record, frozen=True, kw_only=True):
+    """Which network ran.
+
+    Attributes:
+        source: The string that named it.
+        weights: Where its weights came from, in words.
+        weights_sha256: Checksum of the weights file; null for random weights.
+        bn_eps: Batch norm epsilon in force.
+    """
+
+    source: str
+    weights: str
+    weights_sha256: str | None
+    bn_eps: float
+
+
+class PreparationRecord(Record, frozen=True, kw_only=True):
+    """How each picture became the network's input.
+
+    Attributes:
+        size_hw: Height and width of the input, pixels.
+        resize: ``stretch``, ``letterbox`` or ``crop``.
+        filter: How pixels were interpolated.
+        order: ``rgb`` or ``bgr``.
+        range: ``0-1`` or ``0-255``.
+        mean: Subtracted per channel, if any.
+        std: Divided by per channel, if any.
+        pad: Grey level of a letterbox's border.
+    """
+
+    size_hw: tuple[int, int]
+    resize: str
+    filter: str
+    order: str
+    range: str
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    pad: int
+
+
+class RenderRecord(Record, frozen=True, kw_only=True):
+    """How values became pixels.
+
+    Attributes:
+        scale: The rule's name.
+        colormap: The colour map's name, per kind of picture.
+        reduce: How overlays and reductions take many channels to one.
+    """
+
+    scale: str
+    colormap: dict[str, str]
+    reduce: str
+
+
+class ChannelRecord(Record, frozen=True, kw_only=True):
+    """Every channel of one layer, as columns: the n-th entry is channel n.
+
+    Attributes:
+        min: Smallest finite value as captured; null where there is none.
+        max: Largest finite value as captured.
+        mean: Mean of the finite values.
+        zeros: Share of cells that are zero, 0 to 1.
+        constant: Whether all cells are equal.
+        finite: Whether no cell is NaN or Inf.
+        black: The value drawn as 0.
+        white: The value drawn as 255.
+    """
+
+    min: list[float | None]
+    max: list[float | None]
+    mean: list[float | None]
+    zeros: list[float]
+    constant: list[bool]
+    finite: list[bool]
+    black: list[float]
+    white: list[float]
+
+
+class LayerRecord(Record, frozen=True, kw_only=True):
+    """What one layer gave for one frame.
+
+    Attributes:
+        layer: Its true name.
+        shape: Of its output, batch axis dropped.
+        dtype: Of its output.
+        min: Smallest finite value over all channels; null where there is none.
+        max: Largest likewise.
+        tiles: Path of the tiles within the frame's folder, with ``{channel}`` for the number; null if none.
+        pictures: Paths of the other pictures within the frame's folder, by kind (``sheets``, ``overlays``,
+            ``reductions``).
+        channels: The numbers of every channel; null for an output that is no map of channels.
+    """
+
+    layer: str
+    shape: list[int]
+    dtype: str
+    min: float | None
+    max: float | None
+    tiles: str | None
+    pictures: dict[str, str]
+    channels: ChannelRecord | None
+
+
+class PlacementRecord(Record, frozen=True, kw_only=True):
+    """Where the frame lies in the network's input; see ``layerscope.Placement``."""
+
+    frame_hw: tuple[int, int]
+    input_hw: tuple[int, int]
+    scale_xy: tuple[float, float]
+    offset_xy: tuple[float, float]
+
+
+class FrameRecord(Record, frozen=True, kw_only=True):
+    """One picture and what the layers gave for it.
+
+    Attributes:
+        name: The frame's name.
+        file: Name of the picture's file; null for an array.
+        folder: Its folder within the run, ``.`` where it is the run's own.
+        placement: Where it lies in the network's input.
+        outputs: Shapes of the network's outputs, batch axis included.
+        layers: In the order in which they ran.
+    """
+
+    name: str
+    file: str | None
+    folder: str
+    placement: PlacementRecord
+    outputs: list[list[int]]
+    layers: list[LayerRecord]
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """The whole of ``manifest.json``.
+
+    Attributes:
+        version: Of this schema.
+        layerscope: The version of Layerscope that wrote it.
+        network: Which network ran.
+        preparation: How pictures became its input.
+        render: How values became pixels.
+        frames: In the order given.
+        silent: Layers that were selected and gave nothing.
+        failures: Pictures that could not be read: name to reason.
+    """
+
+    version: int
+    layerscope: str
+    network: NetworkRecord
+    preparation: PreparationRecord
+    render: RenderRecord
+    frames: list[FrameRecord]
+    silent: list[str]
+    failures: dict[str, str]
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``manifest.json``."""
+    return msgspec.json.schema(Manifest)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as indented JSON, numbers rounded to what a float32 holds."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest, checked against the schema.
+
+    Raises:
+        RunFolderError: There is none, it is damaged, or it is of another version.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError:
+        raise RunFolderError(f"{path.parent}: holds no {FILE_NAME}, so it is no finished run") from None
+    try:
+        version = msgspec.json.decode(text, type=_Versioned).version
+        if version != VERSION:
+            raise RunFolderError(f"{path}: is of version {version}; this Layerscope reads version {VERSION}")
+        return msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise RunFolderError(f"{path}: is no manifest ({error})") from None
+
+
+class _Versioned(Record, frozen=True, kw_only=True):
+    version: int
