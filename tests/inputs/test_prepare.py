@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003
 
 import cv2
 import numpy as np
@@ -185,6 +185,14 @@ def test_the_frame_is_not_changed_and_not_shared() -> None:
     np.testing.assert_array_equal(frame.pixels, before)
 
 
+@pytest.mark.parametrize("width", [width for width in range(1, 900) if int(width * (416 / width)) < 416][::8])
+def test_crop_fills_the_input_where_the_scaled_side_falls_a_hair_short(width: int) -> None:
+    frame = Frame(name="white", pixels=np.full((2 * width, width, 3), 255, np.uint8))
+    pixels, placement = place(frame, Preparation(resize="crop", pad=0))
+    assert pixels.min() == 255
+    assert placement.offset_xy[0] == 0
+
+
 @pytest.mark.parametrize("mode", ["letterbox", "crop"])
 def test_a_strip_a_thousand_times_longer_than_high_is_prepared(mode: str) -> None:
     x, placement = prepare(frame_of(1, 20_000), Preparation(resize=mode))
@@ -264,5 +272,5 @@ def test_a_size_that_is_none_is_refused(text: str) -> None:
 
 
 def test_a_frame_with_wrong_pixels_is_refused() -> None:
-    with pytest.raises(InputError, match="expected .H, W, 3. uint8"):
+    with pytest.raises(InputError, match=r"expected .H, W, 3. uint8"):
         prepare(Frame(name="grey", pixels=np.zeros((4, 4, 1), np.uint8)), Preparation())

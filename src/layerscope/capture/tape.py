@@ -83,13 +83,13 @@ class Tape(Mapping[str, "Tensor"]):
         self._plan = plan
         self._module = module
         self._heard: list[tuple[Heard, Tensor]] = []
-        self._calls: Mapping[str, int] = dict.fromkeys(plan.layers, 0)
+        self.calls: Mapping[str, int] = dict.fromkeys(plan.layers, 0)
 
-    def _take(self, heard: Heard, tensor: Tensor) -> None:
+    def take(self, heard: Heard, tensor: Tensor) -> None:
         self._heard.append((heard, tensor.detach().clone()))
 
     def _named(self) -> dict[str, Tensor]:
-        return {final_name(heard, self._calls): tensor for heard, tensor in self._heard}
+        return {final_name(heard, self.calls): tensor for heard, tensor in self._heard}
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -104,18 +104,18 @@ class Tape(Mapping[str, "Tensor"]):
         single = name.removesuffix(":0")
         if single in named:
             return named[single]
-        if name in self._calls:
+        if name in self.calls:
             raise LayerError(self._explain(name))
         raise LayerError(f"nothing was caught under {name!r}{nearest(name, named)}")
 
     def _explain(self, layer: str) -> str:
-        if self._calls[layer] > 1:
+        if self.calls[layer] > 1:
             keys = [key for key in self._named() if key.rpartition(":")[0] == layer]
-            return f"{layer} ran {self._calls[layer]} times: ask for {', '.join(keys)}"
+            return f"{layer} ran {self.calls[layer]} times: ask for {', '.join(keys)}"
         several = [key for key in self._named() if key.startswith(f"{layer}.")]
-        if several and self._calls[layer]:
+        if several and self.calls[layer]:
             return f"{layer} gives several tensors: ask for {', '.join(several)}"
-        return why_silent(layer, self._module, self._calls[layer])
+        return why_silent(layer, self._module, self.calls[layer])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._named())
@@ -153,8 +153,8 @@ def tap(module: nn.Module, layers: Selection = "all") -> Iterator[Tape]:
     """
     plan = select(layers, module)
     tape = Tape(plan, module)
-    with catch(module, plan, tape._take) as calls:
-        tape._calls = calls
+    with catch(module, plan, tape.take) as calls:
+        tape.calls = calls
         yield tape
     warn_silent(tape.silent, module, calls)
 

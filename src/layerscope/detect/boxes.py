@@ -136,13 +136,23 @@ def detect(
         SourceError: The network does not detect.
         InputError: The picture cannot be read.
     """
+    check_detector(net, score, iou)
+    x, placement = net.prepare(open_frame(picture), **preparation)
+    return boxes_from_heads(net, [raw[0] for raw in net.outputs(x)], placement, score=score, iou=iou)
+
+
+def check_detector(net: Network, score: float, iou: float) -> None:
+    """Refuse a network that does not detect, and thresholds that are none.
+
+    Raises:
+        SourceError: The network has no heads.
+        OptionError: A threshold is outside 0 to 1.
+    """
     if not net.heads:
         raise SourceError(f"{net.source} does not detect: it has no yolo or region head")
     for name, value in (("score", score), ("iou", iou)):
         if not 0 <= value <= 1:
-            raise OptionError(f"{name} must be from 0 to 1, got {value}")
-    x, placement = net.prepare(open_frame(picture), **preparation)
-    return boxes_from_heads(net, [raw[0] for raw in net.outputs(x)], placement, score=score, iou=iou)
+            raise OptionError(f"{name}: expected a number from 0 to 1, got {value}")
 
 
 def boxes_from_heads(

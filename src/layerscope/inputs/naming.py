@@ -73,18 +73,15 @@ def _told_apart(group: Sequence[tuple[str, Path | None]]) -> list[str]:
     """Lengthen the names of frames that share one, or leave them where nothing tells them apart."""
     forms = ("{stem}_{ending}", "{folder}_{stem}", "{folder}_{stem}_{ending}")
     for form in forms:
-        names = [
-            safe_name(
-                form.format(stem=name, ending=path.suffix[1:].lower(), folder=path.parent.name)
-                if path is not None
-                else name
-            ).strip("_")
-            or "frame"
-            for name, path in group
-        ]
+        names = [safe_name(name) if path is None else _lengthened(form, name, path) for name, path in group]
         if len({_key(name) for name in names}) == len(names):
             return names
     return [safe_name(name) for name, _ in group]
+
+
+def _lengthened(form: str, name: str, path: Path) -> str:
+    longer = form.format(stem=name, ending=path.suffix[1:].lower(), folder=path.parent.name)
+    return safe_name(longer.strip("_"))  # a file without an ending, or in no named folder
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -80,7 +80,7 @@ def default_colormap(rule: str) -> str:
         A diverging map with a neutral middle where zero lies in the middle; the plain grey of the
         values where they are shown as they are; a perceptually uniform map else.
     """
-    return {"symmetric": "vik", "unit": "grey"}.get(rule, "viridis")
+    return {"symmetric": "RdBu_r", "unit": "grey"}.get(rule, "viridis")
 
 
 def _qualified(name: str) -> str:
@@ -94,5 +94,5 @@ def _qualified(name: str) -> str:
         except KeyError:
             continue
     choices = [*_GREY, *catalog.short_keys()]
-    near = nearest(name.lower(), choices) or "; try viridis, inferno, vik or grey"
+    near = nearest(name.lower(), choices) or "; try viridis, inferno, RdBu_r or grey"
     raise OptionError(f"no colour map '{name}'{near}")

@@ -146,8 +146,8 @@ def _sample(
             np.minimum(cells.astype(np.intp), length - 1)
             for cells, length in zip((row_cells, column_cells), unit.shape, strict=True)
         )
-        wide: NDArray[np.uint8] = levels[:, columns]
-        return wide[rows]
+        nearest_levels: NDArray[np.uint8] = levels[:, columns][rows]
+        return nearest_levels
     above, below, down = _neighbours(row_cells, unit.shape[0])
     left, right, across = _neighbours(column_cells, unit.shape[1])
     result = np.empty((len(row_cells), len(column_cells)), np.uint8)

@@ -175,8 +175,8 @@ def _write_labels(
         mask = text_mask(label, size)
         stamp(canvas, mask, y, x, _LABEL_LEVEL)
         mark = marks[index] if marks is not None else ""
-        left = mask.shape[1] + 5 if mask.shape[1] else 0
-        mark = clip_text(mark, size - 1, room - left - 4) if mark else ""
+        left = mask.shape[1] + 2 if mask.shape[1] else 0
+        mark = clip_text(mark, size - 1, room - left - 4, ".") if mark else ""
         if mark:
             chip = text_mask(mark, size - 1)
             left = room - chip.shape[1] - 4

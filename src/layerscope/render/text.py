@@ -57,8 +57,8 @@ def text_width(text: str, size_px: int) -> int:
     return width
 
 
-def clip_text(text: str, size_px: int, width_px: int) -> str:
-    """Shorten a line until it fits, with a dot-dot-dot at its end.
+def clip_text(text: str, size_px: int, width_px: int, ending: str = "...") -> str:
+    """Shorten a line until it fits, with an ending that says so.
 
     >>> clip_text("backbone.block3", 12, 60)
     'backbo...'
@@ -69,7 +69,7 @@ def clip_text(text: str, size_px: int, width_px: int) -> str:
         return text
     font = _font(size_px)
     for end in range(min(len(text), width_px), 0, -1):
-        shorter = text[:end].rstrip(" .") + "..."
+        shorter = text[:end].rstrip(" .") + ending
         if font.getlength(_printable(shorter)) <= width_px:
             return shorter
     return ""

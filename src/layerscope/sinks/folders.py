@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layerscope.errors import OutputError, OutputExistsError, RunFolderError
-from layerscope.sinks.manifest import FILE_NAME, read_manifest
+from layerscope.sinks.manifest import FILE_NAME
+from layerscope.sinks.run_folder import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from layerscope.sinks.manifest import Manifest
-
-__all__ = ["claim", "layer_folders", "staging"]
+__all__ = ["claim", "layer_folders", "move_into", "staging"]
 
 REFUSED = re.compile(r'[.<>:"/\\|?*\x00-\x1f]')
 """What some file system refuses in a name, and the dot, which hides files and separates module names."""
@@ -101,30 +100,17 @@ def move_into(staged: Path, final: Path) -> None:
 def _remove_run(out: Path) -> None:
     """Remove what an earlier run wrote and nothing else; the manifest goes first, so no half run looks whole."""
     try:
-        manifest = read_manifest(out / FILE_NAME)
+        run = open_run(out)
     except RunFolderError as error:
         raise OutputExistsError(f"{error}; remove it by hand or choose another folder (--out)") from None
     (out / FILE_NAME).unlink()
+    root = out.resolve()
     parents: set[Path] = set()
-    for path in _written(out, manifest):
+    for path in (path for frame in run.values() for layer in frame.values() for path in layer.paths):
+        if root not in path.resolve().parents:  # a manifest that points elsewhere does not get its way
+            continue
         path.unlink(missing_ok=True)
         parents.update(parent for parent in path.parents if out in parent.parents)
     for folder in sorted(parents, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _written(out: Path, manifest: Manifest) -> Iterator[Path]:
-    """Yield every picture that a manifest lists, none of them outside the run's folder."""
-    root = out.resolve()
-    for frame in manifest.frames:
-        for layer in frame.layers:
-            names = list(layer.pictures.values())
-            if layer.tiles is not None and layer.channels is not None:
-                names += [
-                    layer.tiles.format(channel=channel) for channel in range(len(layer.channels.constant))
-                ]
-            for name in names:
-                path = out / frame.folder / name
-                if root in path.resolve().parents:
-                    yield path

@@ -6,6 +6,7 @@ version, a changed or removed one raises it.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,13 @@ import msgspec
 from layerscope.errors import RunFolderError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from layerscope.inputs import Preparation
+    from layerscope.models.network import Network
+    from layerscope.sinks.drawing import Drawing
+    from layerscope.sinks.sink import Sink
 
 __all__ = [
     "FILE_NAME",
@@ -26,6 +33,7 @@ __all__ = [
     "PlacementRecord",
     "PreparationRecord",
     "RenderRecord",
+    "describe_run",
     "manifest_schema",
     "read_manifest",
     "write_manifest",
@@ -45,13 +53,13 @@ class NetworkRecord(Record, frozen=True, kw_only=True):
     Attributes:
         source: The string that named it.
         weights: Where its weights came from, in words.
-        weights_sha256: Checksum of the weights file; null for random weights.
+        weights_bytes: Size of the weights file; null for random weights.
         bn_eps: Batch norm epsilon in force.
     """
 
     source: str
     weights: str
-    weights_sha256: str | None
+    weights_bytes: int | None
     bn_eps: float
 
 
@@ -113,8 +121,8 @@ class ChannelRecord(Record, frozen=True, kw_only=True):
     zeros: list[float]
     constant: list[bool]
     finite: list[bool]
-    black: list[float]
-    white: list[float]
+    black: list[float | None]
+    white: list[float | None]
 
 
 class LayerRecord(Record, frozen=True, kw_only=True):
@@ -161,6 +169,7 @@ class FrameRecord(Record, frozen=True, kw_only=True):
         placement: Where it lies in the network's input.
         outputs: Shapes of the network's outputs, batch axis included.
         layers: In the order in which they ran.
+        silent: Layers that were selected and gave nothing.
     """
 
     name: str
@@ -169,6 +178,7 @@ class FrameRecord(Record, frozen=True, kw_only=True):
     placement: PlacementRecord
     outputs: list[list[int]]
     layers: list[LayerRecord]
+    silent: list[str]
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -181,7 +191,6 @@ class Manifest(Record, frozen=True, kw_only=True):
         preparation: How pictures became its input.
         render: How values became pixels.
         frames: In the order given.
-        silent: Layers that were selected and gave nothing.
         failures: Pictures that could not be read: name to reason.
     """
 
@@ -191,7 +200,6 @@ class Manifest(Record, frozen=True, kw_only=True):
     preparation: PreparationRecord
     render: RenderRecord
     frames: list[FrameRecord]
-    silent: list[str]
     failures: dict[str, str]
 
 
@@ -200,9 +208,41 @@ def manifest_schema() -> dict[str, Any]:
     return msgspec.json.schema(Manifest)
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest as indented JSON, numbers rounded to what a float32 holds."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+def describe_run(
+    net: Network,
+    preparation: Preparation,
+    drawing: Drawing,
+    sinks: Iterable[Sink],
+    frames: list[FrameRecord],
+    failures: dict[str, str],
+) -> Manifest:
+    """Put a run's manifest together."""
+    from layerscope import __version__
+
+    weights = net.weights
+    return Manifest(
+        version=VERSION,
+        layerscope=__version__,
+        network=NetworkRecord(
+            source=net.source,
+            weights=weights.summary,
+            weights_bytes=weights.path.stat().st_size if weights.path else None,
+            bn_eps=weights.bn_eps,
+        ),
+        preparation=PreparationRecord(**dataclasses.asdict(preparation)),
+        render=RenderRecord(
+            scale=drawing.scale,
+            colormap={sink.kind: sink.colormap for sink in sinks},
+            reduce=drawing.reduce,
+        ),
+        frames=frames,
+        failures=failures,
+    )
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``manifest.json`` into a folder, indented."""
+    (folder / FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -1,19 +1,22 @@
 """OpenCV's reading of a Darknet network, layer by layer, and seeded weights to feed both readings with.
 
-cv2.dnn shares no code with PyTorch. Its batch norm has an epsilon of 1e-6, so the networks compared with it are
-built with ``bn_eps=1e-6``.
+cv2.dnn shares no code with PyTorch. Its batch norm has an epsilon of 1e-6, so the networks compared with
+it are built with ``bn_eps=1e-6``.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 
 from layerscope.models.darknet import Config, DarknetNetwork, parse_config, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPENCV_BN_EPS = 1e-6
 # OpenCV calls its leaky ReLU "relu".
@@ -44,6 +47,11 @@ def seeded_state(net: DarknetNetwork, seed: int) -> dict[str, torch.Tensor]:
     return state
 
 
+def shapes_of(net: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shape of everything in the state dict."""
+    return {key: tuple(value.shape) for key, value in net.state_dict().items()}
+
+
 def with_size(text: str, size_hw: tuple[int, int]) -> str:
     """The cfg with another height and width in its [net] section."""
     end = re.search(r"(?m)^\[(?!net)", text)
@@ -60,7 +68,7 @@ def build(
     """The network with a file's weights, ready to run."""
     with torch.device("meta"):
         net = DarknetNetwork(config, size_hw, bn_eps=bn_eps)
-    loaded = read_weights(weights, net.slots, net.state_dict())
+    loaded = read_weights(weights, net.slots, shapes_of(net))
     assert loaded.filled == loaded.total
     net.load_state_dict(loaded.state, assign=True)
     return net.eval()

@@ -1,8 +1,8 @@
 """Darknet's two formats: any ``.cfg`` as a PyTorch network, and the ``.weights`` that fill it.
 
-Reading order is data order: ``cfg`` (text -> sections), ``shapes`` with ``sections`` and ``references``
-(sections -> a checked plan), ``layers``, ``joins`` and ``decode`` (the modules), ``stages``, ``network``;
-``weights`` stands beside them.
+Reading order is data order: ``cfg`` takes a text apart into ``section``s; ``sections`` and ``references``
+turn each into a ``step``, ``shapes`` all of them into a checked plan; ``layers``, ``joins`` and ``decode``
+are the modules, ``network`` puts them together and ``stages`` marks some. ``weights`` stands beside them.
 """
 
 from layerscope.models.darknet.cfg import Config, parse_config, read_config

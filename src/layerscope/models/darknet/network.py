@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from layerscope.models.darknet.references import REFERENCES
-from layerscope.models.darknet.sections import SECTIONS
 from layerscope.models.darknet.shapes import plan
 from layerscope.models.darknet.stages import find_stages
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layerscope.models.darknet.cfg import Config
-    from layerscope.models.darknet.shapes import Step
+    from layerscope.models.darknet.step import Step
 
 __all__ = ["DarknetNetwork"]
 
@@ -55,7 +53,7 @@ class DarknetNetwork(nn.Module):
         self, config: Config, size_hw: tuple[int, int] | None = None, *, bn_eps: float = 1e-5
     ) -> None:
         super().__init__()
-        input_shape, steps = plan(config, {**SECTIONS, **REFERENCES}, size_hw, bn_eps)
+        input_shape, steps = plan(config, size_hw, bn_eps)
         self.config = config
         self.size_hw = input_shape[1:]
         self.shapes = tuple(step.shape for step in steps)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from layerscope.models.darknet import joins
 from layerscope.models.darknet.decode import Detection
-from layerscope.models.darknet.shapes import Step
+from layerscope.models.darknet.step import Step
 from layerscope.models.heads import Head
 from layerscope.models.layout import WeightSlot
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from layerscope.models.darknet.shapes import Place
+    from layerscope.models.darknet.step import Place
 
 __all__ = ["REFERENCES"]
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from layerscope.models.darknet import layers
-from layerscope.models.darknet.shapes import Step
+from layerscope.models.darknet.step import Step
 from layerscope.models.layout import WeightSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from layerscope.models.darknet.shapes import Place
+    from layerscope.models.darknet.step import Place
 
 __all__ = ["SECTIONS"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layerscope.models.darknet.cfg import Config
-    from layerscope.models.darknet.shapes import Shape, Step
+    from layerscope.models.darknet.step import Shape, Step
 
 __all__ = ["find_stages"]
 

@@ -7,6 +7,7 @@ weights of ``[connected]`` are stored transposed (``load_weights_upto`` in Darkn
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from contextlib import suppress
@@ -61,6 +62,11 @@ class Header:
         return 20 if self.major * 10 + self.minor >= 2 else 16
 
     @property
+    def version(self) -> str:
+        """The three parts as one text: ``0.2.5``."""
+        return f"{self.major}.{self.minor}.{self.revision}"
+
+    @property
     def transposed(self) -> bool:
         """Whether the weights of ``[connected]`` are stored as (inputs, outputs)."""
         return self.major > 1000 or self.minor > 1000
@@ -85,14 +91,15 @@ class DarknetWeights:
     total: int
 
 
-def read_weights(path: str | Path, slots: Sequence[WeightSlot], like: Mapping[str, Tensor]) -> DarknetWeights:
+def read_weights(
+    path: str | Path, slots: Sequence[WeightSlot], shapes: Mapping[str, Sequence[int]]
+) -> DarknetWeights:
     """Read a ``.weights`` file without a second copy of it in memory.
 
     Args:
         path: The file.
         slots: The network's slots in the file's order.
-        like: Tensors of the right shape by name, for instance the module's ``state_dict()`` (also on the
-            meta device); their values are not looked at.
+        shapes: Shape of each of the slots' keys.
 
     Returns:
         The tensors, in the file's order.
@@ -103,7 +110,7 @@ def read_weights(path: str | Path, slots: Sequence[WeightSlot], like: Mapping[st
     """
     file = Path(path)
     header, size_bytes = _open_header(file)
-    filled, end = _filled(file, header, size_bytes, slots, like)
+    filled, end = _filled(file, header, size_bytes, slots, shapes)
     if not end:  # a network without weights; an empty map cannot be made
         return DarknetWeights(state={}, header=header, filled=filled, total=len(slots))
     numbers = np.memmap(file, dtype="<f4", mode="c", offset=header.size_bytes, shape=(end,))
@@ -112,9 +119,10 @@ def read_weights(path: str | Path, slots: Sequence[WeightSlot], like: Mapping[st
     at = 0
     for slot in slots[:filled]:
         for key in slot.keys:
-            shape = like[key].shape
-            part = values[at : at + shape.numel()]
-            at += shape.numel()
+            shape = tuple(shapes[key])
+            count = math.prod(shape)
+            part = values[at : at + count]
+            at += count
             if header.transposed and len(shape) == 2:  # only [connected] has weights of two axes
                 state[key] = part.view(shape[::-1]).t()
             else:
@@ -182,9 +190,9 @@ def count_numbers(path: str | Path) -> int:
     return (size_bytes - header.size_bytes) // 4
 
 
-def slot_numbers(slot: WeightSlot, like: Mapping[str, Tensor]) -> int:
-    """Count the numbers that a slot takes in a file; ``like`` as in :func:`read_weights`."""
-    return sum(like[key].numel() for key in slot.keys)
+def slot_numbers(slot: WeightSlot, shapes: Mapping[str, Sequence[int]]) -> int:
+    """Count the numbers that a slot takes in a file; ``shapes`` as in :func:`read_weights`."""
+    return sum(math.prod(shapes[key]) for key in slot.keys)
 
 
 def _open_header(file: Path) -> tuple[Header, int]:
@@ -219,10 +227,14 @@ def _parse_header(first: bytes) -> Header | None:
 
 
 def _filled(
-    file: Path, header: Header, size_bytes: int, slots: Sequence[WeightSlot], like: Mapping[str, Tensor]
+    file: Path,
+    header: Header,
+    size_bytes: int,
+    slots: Sequence[WeightSlot],
+    shapes: Mapping[str, Sequence[int]],
 ) -> tuple[int, int]:
     """Find how many slots a file fills to the last byte, and how many numbers these are."""
-    sizes = [4 * slot_numbers(slot, like) for slot in slots]
+    sizes = [4 * slot_numbers(slot, shapes) for slot in slots]
     expected = header.size_bytes + sum(sizes)
     end = header.size_bytes
     for filled, (slot, size) in enumerate(zip(slots, sizes, strict=True)):

@@ -1,0 +1,169 @@
+"""The options that commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from layerscope.models.network import Network
+
+Source = Annotated[
+    str, typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", show_default=False)
+]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "-w",
+        "--weights",
+        metavar="FILE",
+        help="Weights of any kind: .weights, a PyTorch checkpoint, safetensors; or 'official' to download "
+        "yolov3's. Without: seeded random ones.",
+        rich_help_panel="Network",
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option("--partial", help="Take what fits of weights that do not fit whole.", rich_help_panel="Network"),
+]
+TrustPickle = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle",
+        help="Unpickle weights even if that runs code of their author.",
+        rich_help_panel="Network",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of random weights.", rich_help_panel="Network")]
+BnEps = Annotated[
+    float | None,
+    typer.Option(
+        "--bn-eps",
+        metavar="NUMBER",
+        help="Batch norm epsilon; by default what the weights' own codebase uses.",
+        rich_help_panel="Network",
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes", metavar="N", help="Number of classes; by default what the weights say.", rich_help_panel="Network"
+    ),
+]
+Names = Annotated[
+    Path | None,
+    typer.Option("--names", metavar="FILE", help="Class names, one a line.", rich_help_panel="Network"),
+]
+Device = Annotated[
+    str, typer.Option("--device", help="cpu, cuda, mps, or auto for the best there is.", rich_help_panel="Network")
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-l",
+        "--layer",
+        metavar="NAME",
+        help="A layer (repeat for more): a name, a glob, a class name such as Conv2d, stages, convs or all. "
+        "Default: stages. `layerscope layers SOURCE` lists them.",
+        rich_help_panel="Layers",
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|HxW",
+        help="Input size: 416, or height x width such as 288x352.",
+        rich_help_panel="Preparation",
+    ),
+]
+Resize = Annotated[
+    str | None,
+    typer.Option("--resize", metavar="HOW", help="stretch, letterbox or crop.", rich_help_panel="Preparation"),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="NAME",
+        help="Interpolation: bilinear (as OpenCV's, bit for bit), or an antialiased one.",
+        rich_help_panel="Preparation",
+    ),
+]
+Order = Annotated[
+    str | None, typer.Option("--order", metavar="ORDER", help="rgb or bgr.", rich_help_panel="Preparation")
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="RANGE", help="Pixel values: 0-1 or 0-255.", rich_help_panel="Preparation"),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", metavar="A,B,C", help="Subtracted per channel.", rich_help_panel="Preparation"),
+]
+Std = Annotated[
+    str | None,
+    typer.Option("--std", metavar="A,B,C", help="Divided by per channel.", rich_help_panel="Preparation"),
+]
+Pad = Annotated[
+    int | None,
+    typer.Option("--pad", metavar="LEVEL", help="Grey of a letterbox's border, 0 to 255.", rich_help_panel="Preparation"),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures.", rich_help_panel="Preparation"),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what the output folder holds.", rich_help_panel="Output")
+]
+Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout, all else on stderr.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")]
+
+
+def preparation(
+    *,
+    size: str | None,
+    resize: str | None,
+    filter: str | None,  # noqa: A002 - the option's name
+    order: str | None,
+    range: str | None,  # noqa: A002 - the option's name
+    mean: str | None,
+    std: str | None,
+    pad: int | None,
+) -> dict[str, Any]:
+    """Turn the options of preparation as typed into keywords of the API; what was not typed is left out."""
+    from layerscope.inputs import parse_size
+
+    typed = {
+        "size": parse_size(size) if size is not None else None,
+        "resize": resize,
+        "filter": filter,
+        "order": order,
+        "range": range,
+        "mean": _triple("mean", mean),
+        "std": _triple("std", std),
+        "pad": pad,
+    }
+    return {name: value for name, value in typed.items() if value is not None}
+
+
+def load_network(source: str, **options: Any) -> Network:
+    """Load the network; the import of PyTorch waits until here."""
+    from layerscope.models.sources import load
+
+    return load(source, **options)
+
+
+def _triple(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--{option}: expected three numbers such as 0.485,0.456,0.406, got {text!r}") from None

@@ -1,0 +1,198 @@
+"""``layerscope run``: pictures of what layers give."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from layerscope.cli import options as o
+from layerscope.cli.console import frames_bar, print_failures, print_json, readable_errors
+
+if TYPE_CHECKING:
+    from layerscope.sinks import Run
+
+
+@readable_errors
+def run(
+    source: o.Source,
+    inputs: o.Inputs,
+    weights: o.Weights = None,
+    layer: o.Layers = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.", rich_help_panel="Output")
+    ] = Path("featuremap"),
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="classic: the well-known recipe, pixel for pixel (stretch to 416, BGR, 0-255, scale unit, JPEG).",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            "--write",
+            metavar="KINDS",
+            help="tiles, sheets, overlays, reductions; several with commas. Default: tiles,sheets.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="NAME",
+            help="channel, layer, percentile, symmetric (zero in the middle) or unit. Default: channel.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    colormap: Annotated[
+        str | None,
+        typer.Option(
+            "--colormap", metavar="NAME", help="Any name that cmap knows, such as viridis.", rich_help_panel="Output"
+        ),
+    ] = None,
+    tile_format: Annotated[
+        str | None,
+        typer.Option("--tile-format", metavar="NAME", help="jpg, png or webp. Default: jpg.", rich_help_panel="Output"),
+    ] = None,
+    reduce: Annotated[
+        str | None,
+        typer.Option(
+            "--reduce",
+            metavar="NAME",
+            help="For overlays and reductions: mean, max, absmean, l2, std or pca. Default: mean.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--alpha", metavar="SHARE", help="Strength of an overlay's colour, 0 to 1.", rich_help_panel="Output"
+        ),
+    ] = None,
+    overwrite: o.Overwrite = False,
+    size: o.Size = None,
+    resize: o.Resize = None,
+    filter: o.Filter = None,  # noqa: A002 - the option's name
+    order: o.Order = None,
+    range: o.Range = None,  # noqa: A002 - the option's name
+    mean: o.Mean = None,
+    std: o.Std = None,
+    pad: o.Pad = None,
+    max_pixels: o.MaxPixels = None,
+    partial: o.Partial = False,
+    trust_pickle: o.TrustPickle = False,
+    seed: o.Seed = 0,
+    bn_eps: o.BnEps = None,
+    classes: o.Classes = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Write every channel of chosen layers as a picture, with sheets of all of them and a manifest of numbers.
+
+    One picture: files lie in FOLDER itself, as FOLDER/backbone_block1/out0.jpg. Several: each has its own
+    folder within it.
+
+    \b
+    Examples:
+      layerscope run yolov3 dog.jpg
+      layerscope run yolov3 -w epoch100.pth --preset classic dog.jpg
+      layerscope run yolov3 -w yolov3.weights -l 'neck.*' -l head32 --scale symmetric dog.jpg
+      layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights shots/ --write sheets,overlays -o out
+    """
+    prepared = o.preparation(
+        size=size, resize=resize, filter=filter, order=order, range=range, mean=mean, std=std, pad=pad
+    )
+    network = o.load_network(
+        source,
+        weights=weights,
+        partial=partial,
+        trust_pickle=trust_pickle,
+        seed=seed,
+        bn_eps=bn_eps,
+        classes=classes,
+        device=device,
+        **({"size": prepared["size"]} if "size" in prepared else {}),
+    )
+    from layerscope.inputs import MAX_PIXELS
+    from layerscope.pipeline import run as run_pictures
+
+    begin = time.perf_counter()
+    with frames_bar(quiet) as progress:
+        result = run_pictures(
+            network,
+            inputs,
+            out=out,
+            layers=layer or "stages",
+            preset=preset,
+            write=[kind.strip() for kind in write.split(",")] if write is not None else None,
+            scale=scale,
+            colormap=colormap,
+            tile_format=tile_format,
+            reduce=reduce,
+            alpha=alpha,
+            overwrite=overwrite,
+            max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+            progress=progress,
+            **prepared,
+        )
+    if json:
+        print_json(_as_json(result))
+    elif not quiet:
+        _print_summary(result, time.perf_counter() - begin)
+    print_failures(result.failures)
+
+
+def _as_json(result: Run) -> dict[str, Any]:
+    return {
+        "folder": str(result.folder),
+        "network": result.manifest.network.source,
+        "weights": result.manifest.network.weights,
+        "frames": [
+            {
+                "name": frame.name,
+                "folder": frame.folder,
+                "outputs": frame.outputs,
+                "layers": [
+                    {
+                        "layer": layer.layer,
+                        "shape": layer.shape,
+                        "min": layer.min,
+                        "max": layer.max,
+                        "tiles": layer.tiles,
+                        "pictures": layer.pictures,
+                    }
+                    for layer in frame.layers
+                ],
+            }
+            for frame in result.manifest.frames
+        ],
+        "failures": result.failures,
+    }
+
+
+def _print_summary(result: Run, seconds: float) -> None:
+    from layerscope.sinks.run_folder import count_pictures
+
+    manifest = result.manifest
+    height, width = manifest.preparation.size_hw
+    typer.echo(f"{manifest.network.source}, input {height}x{width}, {manifest.network.weights}")
+    for frame in manifest.frames[:3]:
+        typer.echo(f"{frame.file or frame.name}")
+        typer.echo("  outputs " + " ".join(str(tuple(shape)) for shape in frame.outputs))
+        longest = max((len(layer.layer) for layer in frame.layers), default=0)
+        for layer in frame.layers:
+            shape = " x ".join(str(side) for side in layer.shape)
+            values = f"{layer.min:.4g} to {layer.max:.4g}" if layer.min is not None else "no finite value"
+            typer.echo(f"  {layer.layer:{longest}}  {shape:>16}  {values}")
+    if len(manifest.frames) > 3:
+        typer.echo(f"and {len(manifest.frames) - 3} more pictures")
+    pictures = sum(count_pictures(frame) for frame in manifest.frames)
+    typer.echo(f"{pictures} pictures in {result.folder}/, {seconds:.1f} s")

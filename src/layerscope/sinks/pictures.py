@@ -1,0 +1,102 @@
+"""One picture a layer: sheets, overlays and reductions, each in a folder of its kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layerscope.capture.feature_map import as_channels, draw_feature_sheet, picture_of, reduced_bytes
+from layerscope.render import default_colormap, draw_overlay
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from layerscope.capture import FeatureMap
+    from layerscope.render import Scaled
+    from layerscope.sinks.sink import Target, Write
+
+__all__ = ["Overlays", "Reductions", "Sheets"]
+
+SHORTEST_SIDE_PX = 208
+"""Reductions of small maps are enlarged, cell by cell, to at least about this."""
+
+
+class Sheets:
+    """Writes all channels of a layer on one picture.
+
+    Args:
+        colormap: None: what suits the scale.
+        scale: The scale that maps come in.
+    """
+
+    kind = "sheets"
+
+    def __init__(self, scale: str, colormap: str | None = None) -> None:
+        self.colormap = colormap or default_colormap(scale)
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+        """Keep the bytes."""
+        return lambda target: _save(
+            target, self.kind, draw_feature_sheet(scaled, target.layer, colormap=self.colormap)
+        )
+
+
+class Overlays:
+    """Writes the reduced map in colour over its frame.
+
+    Args:
+        reduce: How many channels become one.
+        scale: How the reduced values become colours.
+        colormap: None: what suits the scale.
+        alpha: How much of the colour is laid on, 0 to 1.
+    """
+
+    kind = "overlays"
+
+    def __init__(
+        self, reduce: str = "mean", scale: str = "channel", colormap: str | None = None, alpha: float = 0.5
+    ) -> None:
+        self.reduce, self.scale, self.alpha = reduce, scale, alpha
+        self.colormap = colormap or default_colormap(scale)
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+        """Keep the reduced map."""
+        levels = reduced_bytes(as_channels(feature_map.values), self.reduce, self.scale)
+        pixels, placement = feature_map.frame.pixels, feature_map.placement
+        return lambda target: _save(
+            target,
+            self.kind,
+            draw_overlay(levels, pixels, placement, colormap=self.colormap, alpha=self.alpha),
+        )
+
+
+class Reductions:
+    """Writes the reduced map alone, enlarged so that it can be seen.
+
+    Args:
+        reduce: How many channels become one.
+        scale: How the reduced values become colours.
+        colormap: None: what suits the scale.
+    """
+
+    kind = "reductions"
+
+    def __init__(self, reduce: str = "mean", scale: str = "channel", colormap: str | None = None) -> None:
+        self.reduce, self.scale = reduce, scale
+        self.colormap = colormap or default_colormap(scale)
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+        """Keep the reduced map."""
+        levels = reduced_bytes(as_channels(feature_map.values), self.reduce, self.scale)
+        factor = max(1, -(-SHORTEST_SIDE_PX // max(1, min(levels.shape[:2]))))
+        enlarged = levels.repeat(factor, axis=0).repeat(factor, axis=1)
+        return lambda target: _save(target, self.kind, picture_of(enlarged, self.colormap))
+
+
+def _save(target: Target, kind: str, picture: Image) -> str:
+    folder = target.folder / kind
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{target.layer_folder}.png"
+    picture.save(path, compress_level=1)
+    return f"{kind}/{path.name}"
+
+

@@ -1,0 +1,151 @@
+"""A finished run, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layerscope.errors import RunFolderError, nearest
+from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Run", "RunFrame", "RunLayer", "count_pictures", "open_run"]
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a finished run.
+
+    Args:
+        folder: What ``run`` was given as ``out``.
+
+    Raises:
+        RunFolderError: It holds no run, or one that this version cannot read.
+    """
+    folder = Path(folder)
+    return Run(folder, read_manifest(folder / FILE_NAME))
+
+
+class Run(Mapping[str, "RunFrame"]):
+    """A finished run: frame names to frames, in the order given.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it says of itself.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._frames = {frame.name: RunFrame(folder / frame.folder, frame) for frame in manifest.frames}
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Pictures that could not be read: name to reason."""
+        return self.manifest.failures
+
+    def __getitem__(self, name: str) -> RunFrame:
+        if name not in self._frames:
+            raise RunFolderError(
+                f"{self.folder} has no frame {name!r}, only {', '.join(self._frames)}{nearest(name, self._frames)}"
+            )
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __repr__(self) -> str:
+        pictures = sum(count_pictures(frame) for frame in self.manifest.frames)
+        return f"<Run of {self.manifest.network.source} in {self.folder}: {len(self)} frames, {pictures} pictures>"
+
+
+class RunFrame(Mapping[str, "RunLayer"]):
+    """One frame of a run: layer names to what was written, in the order in which the layers ran."""
+
+    def __init__(self, folder: Path, record: FrameRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self._layers = {layer.layer: RunLayer(folder, layer) for layer in record.layers}
+
+    def __getitem__(self, layer: str) -> RunLayer:
+        if layer not in self._layers:
+            raise RunFolderError(
+                f"frame {self.record.name} has no layer {layer!r}{nearest(layer, self._layers)}"
+            )
+        return self._layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+class RunLayer:
+    """What was written of one layer.
+
+    Attributes:
+        folder: The frame's folder.
+        record: What the manifest says of it.
+    """
+
+    def __init__(self, folder: Path, record: LayerRecord) -> None:
+        self.folder = folder
+        self.record = record
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that were drawn."""
+        return len(self.record.channels.constant) if self.record.channels else 0
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every picture file, tiles first, in the order of the channels."""
+        tiles = [self.tile_path(channel) for channel in range(self.channels)] if self.record.tiles else []
+        return tiles + [self.folder / path for path in self.record.pictures.values()]
+
+    def tile_path(self, channel: int) -> Path:
+        """Return the file of a channel's tile.
+
+        Raises:
+            RunFolderError: No tiles were written, or there is no such channel.
+        """
+        if self.record.tiles is None:
+            raise RunFolderError(f"{self.record.layer}: this run wrote no tiles")
+        if not 0 <= channel < self.channels:
+            raise RunFolderError(f"{self.record.layer} has channels 0 to {self.channels - 1}, not {channel}")
+        return self.folder / self.record.tiles.replace("{channel}", str(channel))
+
+    def tile(self, channel: int) -> Image:
+        """Open a channel's tile."""
+        return _open(self.tile_path(channel))
+
+    def picture(self, kind: str = "sheets") -> Image:
+        """Open the layer's sheet, overlay or reduction."""
+        if kind not in self.record.pictures:
+            raise RunFolderError(
+                f"{self.record.layer}: this run wrote no {kind}, only {', '.join(self.record.pictures) or 'tiles'}"
+            )
+        return _open(self.folder / self.record.pictures[kind])
+
+
+def count_pictures(frame: FrameRecord) -> int:
+    """Count the picture files of a frame."""
+    return sum(
+        len(layer.pictures) + (len(layer.channels.constant) if layer.tiles and layer.channels else 0)
+        for layer in frame.layers
+    )
+
+
+def _open(path: Path) -> Image:
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error})") from None

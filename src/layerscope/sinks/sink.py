@@ -1,0 +1,61 @@
+"""What a sink is: it takes a feature map while it exists, and writes it when there is time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from layerscope.capture import FeatureMap
+    from layerscope.render import Scaled
+
+__all__ = ["Sink", "Target", "Write"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a layer's pictures go.
+
+    Attributes:
+        folder: The frame's folder, existing.
+        layer: The layer's true name.
+        layer_folder: Its name as a folder's.
+    """
+
+    folder: Path
+    layer: str
+    layer_folder: str
+
+
+Write = Callable[[Target], str]
+"""Writes the files and returns their path within the frame's folder, ``{channel}`` standing for the number."""
+
+
+class Sink(Protocol):
+    """Where feature maps go.
+
+    Attributes:
+        kind: Its name, as in ``--write`` and the manifest.
+        colormap: The colour map that it draws with, for the manifest.
+    """
+
+    kind: str
+    colormap: str
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
+        """Take what is needed of a map.
+
+        Called while the layer's output exists; the next operation may overwrite it, so nothing that shares
+        memory with ``feature_map.values`` may be kept.
+
+        Args:
+            feature_map: The map.
+            scaled: All its channels as bytes, which nothing overwrites.
+
+        Returns:
+            What writes the files; it is called later, on another thread.
+        """
+        ...

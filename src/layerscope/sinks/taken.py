@@ -1,0 +1,95 @@
+"""What is taken of a layer's output while it exists: bytes for the sinks, numbers for the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from layerscope.capture.feature_map import as_channels
+from layerscope.render import channel_statistics, to_bytes
+from layerscope.sinks.manifest import ChannelRecord, LayerRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from layerscope.capture import FeatureMap
+    from layerscope.sinks.sink import Sink, Write
+
+__all__ = ["Taken", "take_layer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What was taken of one output.
+
+    Attributes:
+        shape: Of the output, batch axis dropped.
+        dtype: Of the output.
+        channels: Its numbers; None for an output that is no map of channels.
+        writes: Per kind of picture what writes the files.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    channels: ChannelRecord | None
+    writes: Mapping[str, Write]
+
+    def record(self, layer: str, paths: Mapping[str, str]) -> LayerRecord:
+        """Make the manifest's entry.
+
+        Args:
+            layer: The layer's final name.
+            paths: Per kind of picture the path that its writer returned.
+        """
+        columns = self.channels
+        return LayerRecord(
+            layer=layer,
+            shape=list(self.shape),
+            dtype=self.dtype,
+            min=min(_known(columns.min), default=None) if columns else None,
+            max=max(_known(columns.max), default=None) if columns else None,
+            tiles=paths.get("tiles"),
+            pictures={kind: path for kind, path in paths.items() if kind != "tiles"},
+            channels=columns,
+        )
+
+
+def take_layer(feature_map: FeatureMap, sinks: Sequence[Sink], scale: str) -> Taken:
+    """Take what the sinks and the manifest need, so that the output itself need not be kept.
+
+    Args:
+        feature_map: The map, whose memory the next operation may overwrite.
+        sinks: Where it goes.
+        scale: A scale's name.
+    """
+    values = feature_map.values
+    shape, dtype = tuple(values.shape), str(values.dtype).removeprefix("torch.")
+    if values.ndim not in (1, 3) or values.numel() == 0 or values.is_complex():
+        return Taken(shape=shape, dtype=dtype, channels=None, writes={})
+    statistics = channel_statistics(as_channels(values))
+    scaled = to_bytes(as_channels(values), scale, extent=statistics)
+    channels = ChannelRecord(
+        min=_numbers(statistics.min),
+        max=_numbers(statistics.max),
+        mean=_numbers(statistics.mean),
+        zeros=[round(float(share), 6) for share in statistics.zero_share],
+        constant=statistics.constant.tolist(),
+        finite=statistics.finite.tolist(),
+        black=_numbers(scaled.low),
+        white=_numbers(scaled.high),
+    )
+    writes = {sink.kind: sink.take(feature_map, scaled) for sink in sinks}
+    return Taken(shape=shape, dtype=dtype, channels=channels, writes=writes)
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Round to what a float32 holds; NaN, where there is no finite value, is null."""
+    return [float(f"{value:.8g}") if np.isfinite(value) else None for value in values]
+
+
+def _known(values: list[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
