@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from layerscope.capture import FeatureMap, Tape, capture, tap
-    from layerscope.detect import Box, detect, detect_all, draw_boxes
+    from layerscope.detection import Box, detect, detect_all, draw_boxes
     from layerscope.errors import LayerscopeError, LayerscopeWarning
+    from layerscope.hooks import FeatureMap, Tape, capture, tap
     from layerscope.inputs import Frame, Placement, Preparation
     from layerscope.models import Network, load
     from layerscope.pipeline import run
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from layerscope.sinks import Run, open_run
 
 _HOME = {
-    "Box": "detect",
-    "FeatureMap": "capture",
+    "Box": "detection",
+    "FeatureMap": "hooks",
     "Frame": "inputs",
     "LayerscopeError": "errors",
     "LayerscopeWarning": "errors",
@@ -33,15 +33,15 @@ _HOME = {
     "Placement": "inputs",
     "Preparation": "inputs",
     "Run": "sinks",
-    "Tape": "capture",
-    "capture": "capture",
-    "detect": "detect",
-    "detect_all": "detect",
-    "draw_boxes": "detect",
+    "Tape": "hooks",
+    "capture": "hooks",
+    "detect": "detection",
+    "detect_all": "detection",
+    "draw_boxes": "detection",
     "load": "models",
     "open_run": "sinks",
     "run": "pipeline",
-    "tap": "capture",
+    "tap": "hooks",
     "to_image": "recipe",
     "to_images": "recipe",
 }

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from layerscope.capture.capture import item_of_batch, report_silent
-from layerscope.capture.feature_map import FeatureMap
-from layerscope.capture.select import Plan, Selection, select
-from layerscope.capture.tape import Heard, catch, final_name
 from layerscope.errors import InputError, OutputError
-from layerscope.inputs import MAX_PIXELS, find_inputs
+from layerscope.hooks.capture import item_of_batch, report_silent
+from layerscope.hooks.feature_map import FeatureMap
+from layerscope.hooks.select import Plan, Selection, select
+from layerscope.hooks.tape import Heard, catch, final_name
+from layerscope.inputs import MAX_PIXELS, find_inputs, prepare
 from layerscope.models.survey import tensors_in
 from layerscope.sinks.drawing import Drawing, preset_options
 from layerscope.sinks.folders import claim, layer_folders, move_into, staging
@@ -195,7 +195,7 @@ def _frames(
 
 def _pass(job: _Job, frame: Frame) -> _Passed:
     """Run the network on one frame, taking from each layer what the sinks need."""
-    x, placement = job.net.prepare(frame, job.preparation)
+    x, placement = prepare(frame, job.preparation)
     taken: list[tuple[Heard, Taken]] = []
 
     def take(heard: Heard, tensor: Tensor) -> None:
@@ -204,7 +204,7 @@ def _pass(job: _Job, frame: Frame) -> _Passed:
         taken.append((heard, take_layer(feature_map, job.sinks, job.scale)))
 
     with torch.no_grad(), catch(job.net.module, job.plan, take) as calls:
-        output = job.net.module(x)
+        output = job.net.module(x.to(job.net.device))
     spoke = {heard.layer for heard, _ in taken}
     silent = tuple(layer for layer in job.plan.layers if layer not in spoke)
     report_silent(silent, job.plan, job.net, calls)
@@ -224,9 +224,7 @@ def _writer(out: Path, *, alone: bool) -> Iterator[Callable[[_Passed], Future[Fr
     with ThreadPoolExecutor(workers) as encoders, ThreadPoolExecutor(1) as finisher:
 
         def start(passed: _Passed) -> Future[FrameRecord]:
-            return finisher.submit(
-                _write_frame, passed, out, "." if alone else passed.frame.name, encoders
-            )
+            return finisher.submit(_write_frame, passed, out, "." if alone else passed.frame.name, encoders)
 
         yield start
 
@@ -237,9 +235,7 @@ def _write_frame(passed: _Passed, out: Path, folder: str, encoders: ThreadPoolEx
     with _as_output_errors(out), staging(out) as staged:
         started = {
             layer: {
-                kind: encoders.submit(
-                    write, Target(folder=staged, layer=layer, layer_folder=folders[layer])
-                )
+                kind: encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
                 for kind, write in item.writes.items()
             }
             for layer, item in passed.taken.items()

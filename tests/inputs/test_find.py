@@ -204,7 +204,7 @@ def test_names_that_differ_only_in_case_or_unicode_form_are_told_apart() -> None
 
 def test_a_number_never_takes_another_frames_name() -> None:
     assert names("l/dog.jpg", "dog_2.jpg", "l/dog.jpg") == ["dog", "dog_2", "dog_3"]
-    assert names("l/dog.jpg", "Dog_2.jpg", "l/dog.jpg") == ["dog", "Dog_2", "dog_3"]
+    assert names("l/Dog.jpg", "dog_2.jpg", "l/Dog.jpg") == ["Dog", "dog_2", "Dog_3"]
     assert len(set(names("l/a.jpg", "r/a.jpg", "l_a.jpg", "l_a.png"))) == 4
 
 

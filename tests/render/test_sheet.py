@@ -93,6 +93,7 @@ def test_small_maps_are_enlarged_by_whole_factors_until_they_are_seen():
         assert layout.factor is not None
         assert max(layout.tile_hw) >= 64
         assert max(layout.tile_hw) <= 256
+        assert min(layout.tile_hw) >= 4
     assert sheet_layout(4, (208, 208)).factor == 1
 
 
@@ -175,6 +176,7 @@ def test_a_header_takes_any_characters_and_nothing_is_cut_off(text):
     assert sheet.shape == layout.size_hw
     assert (sheet[:, -8:] == 255).all()
     assert (sheet[:8] == 255).all()
+    assert sheet.shape[1] < 400
     assert layout.header_yx[0] + layout.header.size_hw[0] <= layout.origin_yx[0] - layout.label_band_px
 
 

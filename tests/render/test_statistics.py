@@ -41,6 +41,8 @@ def mixed_map(dtype=torch.float32):
     values[5, 1, 1], values[5, 2, 2] = -INF, NAN
     values[6] = NAN
     values[7] = INF
+    values[8] = 2
+    values[8, 0, 0] = NAN
     return values.to(dtype)
 
 
@@ -88,7 +90,7 @@ def test_what_is_no_real_map_is_refused():
 
 def test_marks_say_what_a_channel_holds():
     assert channel_marks(channel_extent(mixed_map())) == [
-        "", "constant", "constant", "NaN", "Inf", "NaN Inf", "NaN", "Inf", "",
+        "", "constant", "constant", "NaN", "Inf", "NaN Inf", "NaN", "Inf", "NaN",
     ]  # fmt: skip
     single = channel_extent(torch.tensor([[[1.0]], [[NAN]]]))
     assert channel_marks(single, single_cell=True) == ["", "NaN"]

@@ -19,9 +19,12 @@ def detect(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.", rich_help_panel="Output")
     ] = Path("detections"),
-    score: Annotated[float, typer.Option("--score", help="Leave out boxes that score no more, 0 to 1.")] = 0.25,
+    score: Annotated[
+        float, typer.Option("--score", help="Leave out boxes that score no more, 0 to 1.")
+    ] = 0.25,
     iou: Annotated[
-        float, typer.Option("--iou", help="Drop a box that overlaps a better one of its class by more, 0 to 1.")
+        float,
+        typer.Option("--iou", help="Drop a box that overlaps a better one of its class by more, 0 to 1."),
     ] = 0.45,
     names: o.Names = None,
     overwrite: o.Overwrite = False,
@@ -67,7 +70,7 @@ def detect(
         device=device,
         **prepared,
     )
-    from layerscope.detect.folder import detect_all
+    from layerscope.detection.folder import detect_all
     from layerscope.inputs import MAX_PIXELS
 
     with frames_bar(quiet) as progress:

@@ -52,7 +52,7 @@ def layers(
     )
     found = network.layers()
     if layer:
-        from layerscope.capture import select
+        from layerscope.hooks import select
 
         plan = select(layer, network.module, stages=network.stages)
         found = tuple(entry for entry in found if entry.name.partition(":")[0] in plan.layers)

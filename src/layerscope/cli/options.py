@@ -15,7 +15,9 @@ Source = Annotated[
 ]
 Inputs = Annotated[
     list[str],
-    typer.Argument(help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."),
+    typer.Argument(
+        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -30,7 +32,9 @@ Weights = Annotated[
 ]
 Partial = Annotated[
     bool,
-    typer.Option("--partial", help="Take what fits of weights that do not fit whole.", rich_help_panel="Network"),
+    typer.Option(
+        "--partial", help="Take what fits of weights that do not fit whole.", rich_help_panel="Network"
+    ),
 ]
 TrustPickle = Annotated[
     bool,
@@ -53,7 +57,10 @@ BnEps = Annotated[
 Classes = Annotated[
     int | None,
     typer.Option(
-        "--classes", metavar="N", help="Number of classes; by default what the weights say.", rich_help_panel="Network"
+        "--classes",
+        metavar="N",
+        help="Number of classes; by default what the weights say.",
+        rich_help_panel="Network",
     ),
 ]
 Names = Annotated[
@@ -61,7 +68,10 @@ Names = Annotated[
     typer.Option("--names", metavar="FILE", help="Class names, one a line.", rich_help_panel="Network"),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, mps, or auto for the best there is.", rich_help_panel="Network")
+    str,
+    typer.Option(
+        "--device", help="cpu, cuda, mps, or auto for the best there is.", rich_help_panel="Network"
+    ),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -85,7 +95,9 @@ Size = Annotated[
 ]
 Resize = Annotated[
     str | None,
-    typer.Option("--resize", metavar="HOW", help="stretch, letterbox or crop.", rich_help_panel="Preparation"),
+    typer.Option(
+        "--resize", metavar="HOW", help="stretch, letterbox or crop.", rich_help_panel="Preparation"
+    ),
 ]
 Filter = Annotated[
     str | None,
@@ -101,7 +113,9 @@ Order = Annotated[
 ]
 Range = Annotated[
     str | None,
-    typer.Option("--range", metavar="RANGE", help="Pixel values: 0-1 or 0-255.", rich_help_panel="Preparation"),
+    typer.Option(
+        "--range", metavar="RANGE", help="Pixel values: 0-1 or 0-255.", rich_help_panel="Preparation"
+    ),
 ]
 Mean = Annotated[
     str | None,
@@ -113,7 +127,12 @@ Std = Annotated[
 ]
 Pad = Annotated[
     int | None,
-    typer.Option("--pad", metavar="LEVEL", help="Grey of a letterbox's border, 0 to 255.", rich_help_panel="Preparation"),
+    typer.Option(
+        "--pad",
+        metavar="LEVEL",
+        help="Grey of a letterbox's border, 0 to 255.",
+        rich_help_panel="Preparation",
+    ),
 ]
 MaxPixels = Annotated[
     int | None,
@@ -123,7 +142,9 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what the output folder holds.", rich_help_panel="Output")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout, all else on stderr.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")
+]
 
 
 def preparation(
@@ -166,4 +187,6 @@ def _triple(option: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"--{option}: expected three numbers such as 0.485,0.456,0.406, got {text!r}") from None
+        raise typer.BadParameter(
+            f"--{option}: expected three numbers such as 0.485,0.456,0.406, got {text!r}"
+        ) from None

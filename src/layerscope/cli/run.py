@@ -54,12 +54,17 @@ def run(
     colormap: Annotated[
         str | None,
         typer.Option(
-            "--colormap", metavar="NAME", help="Any name that cmap knows, such as viridis.", rich_help_panel="Output"
+            "--colormap",
+            metavar="NAME",
+            help="Any name that cmap knows, such as viridis.",
+            rich_help_panel="Output",
         ),
     ] = None,
     tile_format: Annotated[
         str | None,
-        typer.Option("--tile-format", metavar="NAME", help="jpg, png or webp. Default: jpg.", rich_help_panel="Output"),
+        typer.Option(
+            "--tile-format", metavar="NAME", help="jpg, png or webp. Default: jpg.", rich_help_panel="Output"
+        ),
     ] = None,
     reduce: Annotated[
         str | None,
@@ -73,7 +78,10 @@ def run(
     alpha: Annotated[
         float | None,
         typer.Option(
-            "--alpha", metavar="SHARE", help="Strength of an overlay's colour, 0 to 1.", rich_help_panel="Output"
+            "--alpha",
+            metavar="SHARE",
+            help="Strength of an overlay's colour, 0 to 1.",
+            rich_help_panel="Output",
         ),
     ] = None,
     overwrite: o.Overwrite = False,

@@ -2,9 +2,11 @@
 
 from layerscope.inputs.find import Input, InputSource, find_inputs
 from layerscope.inputs.frame import Frame, Placement
+from layerscope.inputs.options import PreparationOptions
 from layerscope.inputs.pictures import MAX_PIXELS, PICTURE_SUFFIXES, read_picture
 from layerscope.inputs.prepare import Preparation, parse_size, place, prepare, with_options
 from layerscope.inputs.resize import FILTERS, resize
+from layerscope.inputs.single import open_frame
 
 __all__ = [
     "FILTERS",
@@ -15,7 +17,9 @@ __all__ = [
     "InputSource",
     "Placement",
     "Preparation",
+    "PreparationOptions",
     "find_inputs",
+    "open_frame",
     "parse_size",
     "place",
     "prepare",

@@ -126,11 +126,9 @@ def check_max_pixels(max_pixels: int) -> None:
 def shown(path: str | os.PathLike[str]) -> str:
     """Write a path so that it stays on one line and can be printed anywhere."""
     text = os.fspath(path)
-    return (
-        text
-        if text.isprintable() and text.strip()
-        else repr(text).encode("ascii", "backslashreplace").decode()
-    )
+    if text.isprintable() and text.strip():
+        return text
+    return ascii(text)
 
 
 def _check_is_file(status: os.stat_result, where: str) -> None:
@@ -147,12 +145,14 @@ def _read(file: IO[bytes], where: str, max_pixels: int) -> NDArray[np.uint8]:
                 file = io.BytesIO(file.read())
             file.seek(0)
             prefix = file.read(64)
-            image = _identify(file, prefix)
+            image = _identify(file, prefix) if isinstance(prefix, bytes) else None
         except Image.DecompressionBombError as error:  # some formats look at Pillow's global as well
             raise InputError(f"{where}: too many pixels for Pillow's own limit ({_reason(error)})") from error
         except Exception as error:
             # Pillow's parsers raise SyntaxError, struct.error, ValueError, EOFError, KeyError and more.
             raise InputError(f"{where}: broken or cut short ({_reason(error)})") from error
+        if not isinstance(prefix, bytes):
+            raise InputError(f"{where}: opened as text; a picture is read from a file opened with mode 'rb'")
         if not prefix:
             raise InputError(f"{where}: an empty file")
         if image is None:

@@ -235,7 +235,7 @@ def _new_size(frame_hw: tuple[int, int], preparation: Preparation) -> tuple[int,
         height, width = (max(1, int(old * min(ratios))) for old in frame_hw)
     else:
         scale = max(ratios)
-        height, width = (int(old * scale) for new, old in zip(input_hw, frame_hw, strict=True))
+        height, width = (max(new, int(old * scale)) for new, old in zip(input_hw, frame_hw, strict=True))
     return height, width
 
 

@@ -53,7 +53,7 @@ def kind_of(head: bytes) -> str | None:
         return "safetensors"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
-    if head and all(byte in b"\t\r\n" or 32 <= byte for byte in head):
+    if head and all(byte in b"\t\r\n" or byte >= 32 for byte in head):
         return "text"
     return None
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from layerscope.inputs import Frame, Placement, Preparation, open_frame, prepare
+from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_options
 from layerscope.models.survey import Layer, survey, tensors_in
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from layerscope.inputs import Picture, PreparationOptions
+    from layerscope.inputs import InputSource, PreparationOptions
     from layerscope.models.heads import Head
     from layerscope.models.weights import WeightsReport
 
@@ -58,11 +58,13 @@ class Network:
 
     def prepared(self, **options: Unpack[PreparationOptions]) -> Preparation:
         """Return its preparation with some options replaced, checked against what it can take."""
-        preparation = self.preparation.with_options(**options)
+        preparation = with_options(self.preparation, **options)
         self.check_size(preparation.size_hw)
         return preparation
 
-    def prepare(self, picture: Picture, **options: Unpack[PreparationOptions]) -> tuple[Tensor, Placement]:
+    def prepare(
+        self, picture: InputSource, **options: Unpack[PreparationOptions]
+    ) -> tuple[Tensor, Placement]:
         """Turn a picture into the network's input.
 
         Args:
@@ -76,8 +78,7 @@ class Network:
             InputError: The picture cannot be read.
             OptionError: An option is wrong, or the network cannot take this size.
         """
-        frame = picture if isinstance(picture, Frame) else open_frame(picture)
-        x, placement = prepare(frame, self.prepared(**options))
+        x, placement = prepare(open_frame(picture), self.prepared(**options))
         return x.to(self.device), placement
 
     def layers(self, **options: Unpack[PreparationOptions]) -> tuple[Layer, ...]:
@@ -99,4 +100,3 @@ class Network:
     def __repr__(self) -> str:
         height, width = self.preparation.size_hw
         return f"<Network {self.source}, {height}x{width}, {self.weights.summary}>"
-

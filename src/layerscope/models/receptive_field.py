@@ -146,9 +146,7 @@ def _windowed(reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: An
         p = (0, 0) if padding == "valid" else (d[0] * (k[0] - 1) // 2, d[1] * (k[1] - 1) // 2)
     else:
         p = _pair(padding)
-    return Reach(
-        reach.down.windowed(k[0], s[0], p[0], d[0]), reach.across.windowed(k[1], s[1], p[1], d[1])
-    )
+    return Reach(reach.down.windowed(k[0], s[0], p[0], d[0]), reach.across.windowed(k[1], s[1], p[1], d[1]))
 
 
 def _convolution(
@@ -179,9 +177,7 @@ def _average_pool(
     return _windowed(before[0][1], kernel, stride, _argument(args, kwargs, 3, "padding", 0), 1)
 
 
-def _pad(
-    _output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Reach | None:
+def _pad(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     amounts = args[1] if len(args) > 1 else kwargs["pad"]
     left, top = amounts[0], amounts[2] if len(amounts) > 2 else 0
     reach = before[0][1]

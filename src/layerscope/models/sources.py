@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from layerscope.errors import OptionError, SourceError, nearest
-from layerscope.inputs import Preparation
+from layerscope.inputs import Preparation, with_options
 from layerscope.models.class_names import class_names, read_names
 from layerscope.models.darknet import DarknetNetwork, read_config
 from layerscope.models.darknet.shapes import check_size
@@ -24,7 +24,7 @@ from layerscope.models.yolov3 import Darknet53Classifier, YOLOv3
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from layerscope.inputs import PreparationOptions
+    from layerscope.inputs.options import PreparationOptions
 
 __all__ = ["SOURCES", "load"]
 
@@ -100,7 +100,7 @@ def load(
         file=open_weights(weights, trust_pickle=trust_pickle) if weights is not None else None,
         weights=WeightsOptions(partial=partial, trust_pickle=trust_pickle, seed=seed, bn_eps=bn_eps),
         classes=classes,
-        size=Preparation().with_options(**preparation).size_hw if preparation.get("size") else None,
+        size=with_options(Preparation(), **preparation).size_hw if preparation.get("size") else None,
     )
     network = build(request)
     network.preparation = network.prepared(**preparation)
@@ -138,9 +138,7 @@ def _load_yolov3(request: Request) -> Network:
         classes = found if classes is None else classes
     with torch.device("meta"):
         module = YOLOv3(80 if classes is None else classes, activation=activation)
-    report = put_weights(
-        module, module.slots, request.file, network=request.source, options=request.weights
-    )
+    report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
     return Network(
         source=request.source,
         module=module,
@@ -174,9 +172,7 @@ def _load_darknet53(request: Request) -> Network:
     _without_argument(request)
     with torch.device("meta"):
         module = Darknet53Classifier(request.classes or 1000)
-    report = put_weights(
-        module, module.slots, request.file, network=request.source, options=request.weights
-    )
+    report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
     return Network(
         source=request.source,
         module=module,
@@ -194,9 +190,7 @@ def _load_darknet(request: Request) -> Network:
     config = read_config(Path(request.argument))
     with torch.device("meta"):
         module = DarknetNetwork(config, size_hw=request.size)
-    report = put_weights(
-        module, module.slots, request.file, network=request.source, options=request.weights
-    )
+    report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
     if request.classes is not None:
         raise OptionError("classes: a Darknet network has as many as its configuration says; change it there")
     outputs = module.heads[0].classes if module.heads else module.shapes[-1][0]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from layerscope.errors import LayerscopeWarning, UnsafeWeightsError, WeightsError
+from layerscope.errors import LayerscopeWarning, WeightsError
 from layerscope.models.checkpoints import Fitted, fit, kind_of, read_state
 from layerscope.models.darknet.weights import looks_like_weights, read_weights
 from layerscope.models.seeded import seeded_tensor

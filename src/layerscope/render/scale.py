@@ -163,13 +163,12 @@ def _unit(
         unit = values.clamp(0, 1)
     else:
         # Powers of two are exact, so a quarter of the values keeps every bit that matters.
-        limits = torch.finfo(values.dtype)
         with np.errstate(over="ignore"):
             span = high - low
-        factor = np.where(span > limits.max / 2, 0.25, np.where(span < limits.tiny * 2**24, 2.0**64, 1.0))
+        factor = np.where(span > torch.finfo(values.dtype).max / 2, 0.25, 1.0)
         flat = span == 0
         middle = np.where(flat & ((low != 0) | (rule == "symmetric")), 0.5, 0.0)
-        if (factor[~flat] != 1).any():
+        if (factor != 1).any():
             values = values * per_channel(factor)
             low, span = low * factor, high * factor - low * factor
         unit = values.sub(per_channel(low)).div_(per_channel(np.where(flat, 1.0, span)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,8 @@ def text_mask(text: str, size_px: int) -> NDArray[np.uint8]:
     """Draw one line of text.
 
     Args:
-        text: Any characters; those that are no printing character become spaces or question
-            marks, those that the font lacks its empty box.
+        text: Any characters; those that do not print become spaces, those that the font lacks
+            its empty box.
         size_px: Size of the font.
 
     Returns:
@@ -84,7 +86,10 @@ def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:
     lines, rest = [], _printable(text)
     font = _font(size_px)
     while rest and font.getlength(rest) > width_px:
-        end = max(1, sum(font.getlength(rest[:count]) <= width_px for count in range(1, len(rest))))
+        fits = bisect_right(
+            range(1, len(rest)), width_px, key=lambda end: math.ceil(font.getlength(rest[:end]))
+        )
+        end = max(1, fits)
         breaks = [place for place in range(1, end + 1) if rest[place - 1] in " .,:;/_-"]
         # A break that leaves most of the line empty reads worse than a cut word.
         end = breaks[-1] if breaks and breaks[-1] > end // 3 else end
@@ -112,5 +117,4 @@ def stamp(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], y: int, x: int, le
 
 def _printable(text: str) -> str:
     """Replace what cannot be drawn: line breaks and other controls, halves of surrogate pairs."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(character if character.isprintable() else " " for character in whole)
+    return "".join(character if character.isprintable() else " " for character in text)

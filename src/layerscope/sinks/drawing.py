@@ -47,11 +47,11 @@ class Drawing:
             raise OptionError(f"write: expected at least one of {', '.join(SINKS)}")
         for kind in self.write:
             if kind not in SINKS:
-                raise OptionError(
-                    f"write {kind!r}: there are {', '.join(SINKS)}{nearest(kind, SINKS)}"
-                )
+                raise OptionError(f"write {kind!r}: there are {', '.join(SINKS)}{nearest(kind, SINKS)}")
         if self.scale not in SCALES:
-            raise OptionError(f"scale {self.scale!r}: there are {', '.join(SCALES)}{nearest(self.scale, SCALES)}")
+            raise OptionError(
+                f"scale {self.scale!r}: there are {', '.join(SCALES)}{nearest(self.scale, SCALES)}"
+            )
         return [SINKS[kind](self) for kind in dict.fromkeys(self.write)]
 
 
@@ -66,9 +66,7 @@ def _tiles(drawing: Drawing) -> Sink:
 SINKS: dict[str, Callable[[Drawing], Sink]] = {
     "tiles": _tiles,
     "sheets": lambda drawing: Sheets(drawing.scale, drawing.colormap),
-    "overlays": lambda drawing: Overlays(
-        drawing.reduce, drawing.scale, drawing.colormap, drawing.alpha
-    ),
+    "overlays": lambda drawing: Overlays(drawing.reduce, drawing.scale, drawing.colormap, drawing.alpha),
     "reductions": lambda drawing: Reductions(drawing.reduce, drawing.scale, drawing.colormap),
 }
 """The kinds of pictures that ``write`` takes."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layerscope.capture.feature_map import as_channels, draw_feature_sheet, picture_of, reduced_bytes
+from layerscope.hooks.feature_map import as_channels, draw_feature_sheet, picture_of, reduced_bytes
 from layerscope.render import default_colormap, draw_overlay
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from layerscope.capture import FeatureMap
+    from layerscope.hooks import FeatureMap
     from layerscope.render import Scaled
     from layerscope.sinks.sink import Target, Write
 
@@ -98,5 +98,3 @@ def _save(target: Target, kind: str, picture: Image) -> str:
     path = folder / f"{target.layer_folder}.png"
     picture.save(path, compress_level=1)
     return f"{kind}/{path.name}"
-
-

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from layerscope.capture import FeatureMap
+    from layerscope.hooks import FeatureMap
     from layerscope.render import Scaled
 
 __all__ = ["Sink", "Target", "Write"]

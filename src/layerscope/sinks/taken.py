@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerscope.capture.feature_map import as_channels
+from layerscope.hooks.feature_map import as_channels
 from layerscope.render import channel_statistics, to_bytes
 from layerscope.sinks.manifest import ChannelRecord, LayerRecord
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from layerscope.capture import FeatureMap
+    from layerscope.hooks import FeatureMap
     from layerscope.sinks.sink import Sink, Write
 
 __all__ = ["Taken", "take_layer"]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.errors import OptionError, nearest
-from layerscope.render import apply_colormap, is_grey
+from layerscope.render import apply_colormap
+from layerscope.render.colour import is_grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from layerscope.capture import FeatureMap
+    from layerscope.hooks import FeatureMap
     from layerscope.render import Scaled
     from layerscope.sinks.sink import Target, Write
 
@@ -32,7 +33,9 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
     if pixels.ndim == 2:
         return bytes(simplejpeg.encode_jpeg(pixels[..., None], quality=JPEG_QUALITY, colorspace="GRAY"))
-    return bytes(simplejpeg.encode_jpeg(pixels, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"))
+    return bytes(
+        simplejpeg.encode_jpeg(pixels, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
+    )
 
 
 def encode_recipe_jpeg(pixels: NDArray[np.uint8]) -> bytes:

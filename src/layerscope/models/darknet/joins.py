@@ -98,7 +98,7 @@ class WeightedShortcut(nn.Module):
             weight = (weight - weight.amax(dim=0)).exp()
         else:
             return weight
-        return weight / (weight.sum(dim=0) + 1e-2)
+        return weight / (weight.sum(dim=0) + 1e-4)
 
     def extra_repr(self) -> str:
         """Show the options beside the class name."""

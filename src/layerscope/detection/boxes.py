@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.detect.decode import decode_head
-from layerscope.detect.suppress import suppress
+from layerscope.detection.decode import decode_head
+from layerscope.detection.suppress import suppress
 from layerscope.errors import OptionError, SourceError
 from layerscope.inputs import open_frame
 

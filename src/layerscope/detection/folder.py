@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerscope.detect.boxes import Box, check_detector, detect
-from layerscope.detect.draw import draw_boxes
+from layerscope.detection.boxes import Box, check_detector, detect
+from layerscope.detection.draw import draw_boxes
 from layerscope.errors import InputError, OutputError, OutputExistsError
 from layerscope.inputs import MAX_PIXELS, find_inputs
 from layerscope.pipeline import Progress, Report

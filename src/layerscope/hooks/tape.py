@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from layerscope.capture.select import Plan, Selection, select
 from layerscope.errors import LayerError, LayerscopeWarning, nearest
+from layerscope.hooks.select import Plan, Selection, select
 from layerscope.models.survey import tensors_in
 from layerscope.models.watch import watch
 

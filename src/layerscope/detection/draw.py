@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layerscope.detect.boxes import Box
+    from layerscope.detection.boxes import Box
     from layerscope.inputs import Frame
 
 __all__ = ["draw_boxes"]
@@ -54,7 +54,9 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
 def _clipped(xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> tuple[float, ...]:
     """Bring the corners onto the picture, the far ones not before the near ones."""
     left, top = (min(max(0.0, xyxy[axis]), size_wh[axis] - 1) for axis in (0, 1))
-    right, bottom = (min(max(near, xyxy[axis + 2]), size_wh[axis] - 1) for axis, near in ((0, left), (1, top)))
+    right, bottom = (
+        min(max(near, xyxy[axis + 2]), size_wh[axis] - 1) for axis, near in ((0, left), (1, top))
+    )
     return left, top, right, bottom
 
 

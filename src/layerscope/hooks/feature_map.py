@@ -17,10 +17,10 @@ from layerscope.render import (
     default_colormap,
     draw_overlay,
     draw_sheet,
-    is_grey,
     reduce_channels,
     to_bytes,
 )
+from layerscope.render.colour import is_grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,9 +69,7 @@ class FeatureMap:
         """Return all channels as bytes, (C, H, W) uint8, with the values that 0 and 255 stand for."""
         return to_bytes(as_channels(self.values), scale)
 
-    def sheet(
-        self, scale: str = "channel", *, colormap: str | None = None, sort: str | None = None
-    ) -> Image:
+    def sheet(self, scale: str = "channel", *, colormap: str | None = None, sort: str | None = None) -> Image:
         """Draw all channels on one picture, each with its number.
 
         Args:
@@ -113,9 +111,7 @@ class FeatureMap:
             "zeros": statistics.zero_share,
         }
         if sort not in keys:
-            raise OptionError(
-                f"sort {sort!r}: there are {', '.join(SORTS)}{nearest(sort, SORTS)}"
-            )
+            raise OptionError(f"sort {sort!r}: there are {', '.join(SORTS)}{nearest(sort, SORTS)}")
         return np.argsort(-np.nan_to_num(keys[sort], nan=-np.inf), kind="stable")
 
     def __repr__(self) -> str:
@@ -147,9 +143,7 @@ class Channel:
         levels = self.map.scaled(scale).bytes[self.number].cpu().numpy()
         return picture_of(levels, colormap)
 
-    def overlay(
-        self, *, scale: str = "channel", colormap: str | None = None, alpha: float = 0.5
-    ) -> Image:
+    def overlay(self, *, scale: str = "channel", colormap: str | None = None, alpha: float = 0.5) -> Image:
         """Lay it in colour over its frame."""
         levels = self.map.scaled(scale).bytes[self.number].cpu().numpy()
         colours = colormap or default_colormap(scale)
@@ -224,9 +218,7 @@ def sheet_header(scaled: Scaled, layer: str, sort: str | None = None) -> list[st
     channels, height, width = scaled.bytes.shape
     extent = scaled.extent
     known = extent.min[~np.isnan(extent.min)]
-    span = (
-        f"values {known.min():.4g} to {np.nanmax(extent.max):.4g}" if known.size else "no finite value"
-    )
+    span = f"values {known.min():.4g} to {np.nanmax(extent.max):.4g}" if known.size else "no finite value"
     noun = "channel" if channels == 1 else "channels"
     lines = [layer, f"{channels} {noun} of {height} x {width}; {span}; scale {scaled.rule}"]
     if sort is not None:

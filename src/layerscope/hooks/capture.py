@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from layerscope.capture.feature_map import FeatureMap
-from layerscope.capture.select import Selection, select
-from layerscope.capture.tape import Tape, catch, warn_silent, why_silent
 from layerscope.errors import LayerError, SourceError
+from layerscope.hooks.feature_map import FeatureMap
+from layerscope.hooks.select import Selection, select
+from layerscope.hooks.tape import Tape, catch, warn_silent, why_silent
 from layerscope.inputs import open_frame
 from layerscope.models.network import Network
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from layerscope.capture.select import Plan
+    from layerscope.hooks.select import Plan
     from layerscope.inputs import InputSource, PreparationOptions
 
 __all__ = ["capture", "item_of_batch", "report_silent"]
@@ -73,9 +73,7 @@ def item_of_batch(values: Tensor) -> Tensor:
     return values[0] if values.ndim > 1 and values.shape[0] == 1 else values
 
 
-def report_silent(
-    silent: tuple[str, ...], plan: Plan, net: Network, calls: Mapping[str, int]
-) -> None:
+def report_silent(silent: tuple[str, ...], plan: Plan, net: Network, calls: Mapping[str, int]) -> None:
     """Refuse where a layer that was asked for by name gave nothing; warn of those that a pattern selected."""
     asked = [layer for layer in silent if layer in plan.asked]
     if asked:

@@ -1,6 +1,6 @@
 """Head outputs to boxes, each knowing its scale, cell, anchor and head channels."""
 
-from layerscope.detect.boxes import Anchor, Box, Channels, boxes_from_heads, detect
-from layerscope.detect.draw import draw_boxes
+from layerscope.detection.boxes import Anchor, Box, Channels, boxes_from_heads, detect
+from layerscope.detection.draw import draw_boxes
 
 __all__ = ["Anchor", "Box", "Channels", "boxes_from_heads", "detect", "draw_boxes"]

@@ -34,9 +34,7 @@ class Candidates:
     cell: NDArray[np.int64]
 
 
-def decode_head(
-    raw: NDArray[np.floating], head: Head, input_hw: tuple[int, int], score: float
-) -> Candidates:
+def decode_head(raw: NDArray[np.floating], head: Head, input_hw: tuple[int, int], score: float) -> Candidates:
     """Read one raw head.
 
     The formulas are those of YOLOv3 (Redmon and Farhadi, 2018, section 2.1) with Darknet's ``scale_x_y`` and
