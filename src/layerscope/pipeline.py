@@ -116,9 +116,7 @@ def run(
         **preparation,
     }
     chosen |= {name: value for name, value in given.items() if value is not None}
-    drawing = Drawing(
-        **{field.name: chosen.pop(field.name) for field in fields(Drawing) if field.name in chosen}
-    )
+    drawing = Drawing(**{field.name: chosen.pop(field.name) for field in fields(Drawing) if field.name in chosen})
     job = _Job(
         net=net,
         plan=select(layers, net.module, stages=net.stages),
@@ -165,9 +163,7 @@ class _Passed:
     silent: tuple[str, ...]
 
 
-def _frames(
-    job: _Job, found: Sequence[Input], out: Path, report: Report
-) -> tuple[list[FrameRecord], dict[str, str]]:
+def _frames(job: _Job, found: Sequence[Input], out: Path, report: Report) -> tuple[list[FrameRecord], dict[str, str]]:
     """Take all frames through; return the records of the good ones and the reasons of the bad ones."""
     done: list[FrameRecord] = []
     failures: dict[str, str] = {}
@@ -240,10 +236,7 @@ def _write_frame(passed: _Passed, out: Path, folder: str, encoders: ThreadPoolEx
             }
             for layer, item in passed.taken.items()
         }
-        paths = {
-            layer: {kind: future.result() for kind, future in kinds.items()}
-            for layer, kinds in started.items()
-        }
+        paths = {layer: {kind: future.result() for kind, future in kinds.items()} for layer, kinds in started.items()}
         move_into(staged, out / folder)
     placement = passed.placement
     return FrameRecord(

@@ -129,9 +129,7 @@ def test_an_opened_images_name_is_its_files(tmp_path: Path) -> None:
 def test_a_missing_or_broken_file_fails_only_when_opened(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(save(tmp_path / "good.png").read_bytes()[:40])
-    missing, first, cut, last = find_inputs(
-        ["none.png", tmp_path / "good.png", broken, tmp_path / "good.png"]
-    )
+    missing, first, cut, last = find_inputs(["none.png", tmp_path / "good.png", broken, tmp_path / "good.png"])
     with pytest.raises(InputNotFoundError, match=r"no such file: none\.png"):
         missing.open()
     with pytest.raises(InputError, match=r"broken\.png"):
@@ -141,9 +139,7 @@ def test_a_missing_or_broken_file_fails_only_when_opened(tmp_path: Path) -> None
 
 def test_the_limit_on_pixels_reaches_every_kind(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png")
-    for item in find_inputs(
-        [path, tmp_path, str(tmp_path / "*.png"), Image.new("RGB", (3, 2))], max_pixels=5
-    ):
+    for item in find_inputs([path, tmp_path, str(tmp_path / "*.png"), Image.new("RGB", (3, 2))], max_pixels=5):
         with pytest.raises(InputError, match="3 x 2 = 6 pixels, over the limit of 5"):
             item.open()
     with pytest.raises(OptionError):

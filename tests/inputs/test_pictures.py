@@ -111,16 +111,12 @@ def test_grey_one_bit_and_grey_with_alpha(tmp_path: Path, photo: np.ndarray) -> 
         ),
     ):
         image.save(tmp_path / name)
-        np.testing.assert_array_equal(
-            read_picture(tmp_path / name), np.repeat(expected[:, :, None], 3, 2), name
-        )
+        np.testing.assert_array_equal(read_picture(tmp_path / name), np.repeat(expected[:, :, None], 3, 2), name)
 
 
 @pytest.mark.parametrize("transparency", [None, 3, bytes(range(256))])
 @pytest.mark.parametrize("suffix", ["png", "gif"])
-def test_palettes_give_their_colours(
-    tmp_path: Path, photo: np.ndarray, transparency: object, suffix: str
-) -> None:
+def test_palettes_give_their_colours(tmp_path: Path, photo: np.ndarray, transparency: object, suffix: str) -> None:
     image = Image.fromarray(photo).quantize(200)
     expected = np.asarray(image.convert("RGB"))
     options = (
@@ -183,9 +179,7 @@ def test_lab_is_converted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
-def test_the_exif_turn_is_applied_once(
-    tmp_path: Path, photo: np.ndarray, orientation: int, suffix: str
-) -> None:
+def test_the_exif_turn_is_applied_once(tmp_path: Path, photo: np.ndarray, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
@@ -256,9 +250,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert "neither a file nor a folder" in the_error(tmp_path / "a.jpg")
 
 
-def test_a_file_without_permission(
-    tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_without_permission(tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(photo).save(path)
 
@@ -283,9 +275,7 @@ def test_half_a_picture_is_never_given(
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(photo).save(path)
     data, whole = path.read_bytes(), read_picture(path)
-    for kept in sorted(
-        {int(len(data) * share) for share in np.linspace(0, 1, 60, endpoint=False)} | {len(data) - 1}
-    ):
+    for kept in sorted({int(len(data) * share) for share in np.linspace(0, 1, 60, endpoint=False)} | {len(data) - 1}):
         path.write_bytes(data[:kept])
         try:
             pixels = read_picture(path)
@@ -306,9 +296,7 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def test_a_decompression_bomb_is_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     message = the_error(written(tmp_path / "a.png", png_of(30_000, 30_000)))
     assert "30000 x 30000 = 900,000,000 pixels, over the limit of 178,956,970" in message
@@ -380,9 +368,7 @@ def test_whatever_pillow_raises_becomes_one_line(
 # What is left as it was
 
 
-def test_pillows_globals_and_warning_filters_are_restored_across_threads(
-    tmp_path: Path, photo: np.ndarray
-) -> None:
+def test_pillows_globals_and_warning_filters_are_restored_across_threads(tmp_path: Path, photo: np.ndarray) -> None:
     Image.fromarray(photo).save(tmp_path / "a.png")
     broken = written(tmp_path / "b.png", (tmp_path / "a.png").read_bytes()[:90])
     before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))

@@ -60,15 +60,11 @@ def test_crop_is_the_slow_crop(height: int, width: int, new_height: int, new_wid
 
 @settings(max_examples=150, deadline=None)
 @given(sides, sides, sides, sides, modes)
-def test_placements_go_there_and_back(
-    height: int, width: int, new_height: int, new_width: int, mode: str
-) -> None:
+def test_placements_go_there_and_back(height: int, width: int, new_height: int, new_width: int, mode: str) -> None:
     options = with_options(Preparation(), size=(new_height, new_width), resize=mode)
     _, placement = place(frame_of(height, width), options)
     points = np.random.default_rng(1).uniform(-1, 2, (20, 2)) * (width, height)
-    np.testing.assert_allclose(
-        placement.to_frame(placement.to_input(points)), points, atol=1e-9 * max(height, width)
-    )
+    np.testing.assert_allclose(placement.to_frame(placement.to_input(points)), points, atol=1e-9 * max(height, width))
     corners = placement.to_input(np.array([[0.0, 0.0], [width, height]]))
     whole = np.array([[0.0, 0.0], [new_width, new_height]])
     if mode == "stretch":
@@ -93,9 +89,7 @@ def test_a_bright_spot_lies_where_the_placement_says(
     left = data.draw(st.integers(0, width - wide))
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[top : top + high, left : left + wide] = 255
-    options = with_options(
-        Preparation(), size=(new_height, new_width), resize=mode, filter="bilinear-aa", pad=0
-    )
+    options = with_options(Preparation(), size=(new_height, new_width), resize=mode, filter="bilinear-aa", pad=0)
     x, placement = prepare(Frame(name="spot", pixels=pixels), options)
     corners = placement.to_input(np.array([[left, top], [left + wide, top + high]], np.float64))
     visible = np.clip(corners, 0, (new_width, new_height))
@@ -263,9 +257,7 @@ def test_sizes_are_read_as_height_by_width(text: str, size: tuple[int, int]) -> 
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "12x", "x12", "1x2x3", "-4", "4.5", "0", "0x4", "99999", "9" * 5000, "٣"]
-)
+@pytest.mark.parametrize("text", ["", "x", "12x", "x12", "1x2x3", "-4", "4.5", "0", "0x4", "99999", "9" * 5000, "٣"])
 def test_a_size_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match="size"):
         parse_size(text)

@@ -128,9 +128,7 @@ def test_the_result_is_new_and_the_argument_unchanged(name: str) -> None:
 
 
 def test_an_unknown_filter_lists_the_choices_and_the_nearest() -> None:
-    with pytest.raises(
-        OptionError, match=r"unknown filter 'bilinaer': .*lanczos-aa; did you mean 'bilinear'"
-    ):
+    with pytest.raises(OptionError, match=r"unknown filter 'bilinaer': .*lanczos-aa; did you mean 'bilinear'"):
         resize(noise(4, 4), (2, 2), "bilinaer")
 
 
@@ -149,9 +147,7 @@ def test_an_impossible_size_or_window_is_refused(size: tuple[int, int], window: 
         resize(noise(4, 4), size, window=window)
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
-)
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_pixels_of_another_kind_are_refused(pixels: np.ndarray) -> None:
     with pytest.raises(InputError, match="uint8 pixels, got"):
         resize(pixels, (2, 2))

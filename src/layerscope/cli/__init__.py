@@ -16,7 +16,7 @@ app = typer.Typer(
     name="layerscope",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode=None,  # the coloured panels would double the time of --help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)

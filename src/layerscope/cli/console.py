@@ -6,7 +6,6 @@ import functools
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -15,6 +14,8 @@ import typer
 from layerscope.errors import LayerscopeError, LayerscopeWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from layerscope.pipeline import Progress
 
 P = ParamSpec("P")
@@ -33,7 +34,7 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore" if kwargs.get("quiet") else "always", LayerscopeWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes less than it is given
             try:
                 return command(*args, **kwargs)
             except LayerscopeError as error:

@@ -16,12 +16,8 @@ def detect(
     source: o.Source,
     inputs: o.Inputs,
     weights: o.Weights = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.", rich_help_panel="Output")
-    ] = Path("detections"),
-    score: Annotated[
-        float, typer.Option("--score", help="Leave out boxes that score no more, 0 to 1.")
-    ] = 0.25,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("detections"),
+    score: Annotated[float, typer.Option("--score", help="Leave out boxes that score no more, 0 to 1.")] = 0.25,
     iou: Annotated[
         float,
         typer.Option("--iou", help="Drop a box that overlaps a better one of its class by more, 0 to 1."),

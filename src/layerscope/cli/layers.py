@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import typer
 
 from layerscope.cli import options as o
 from layerscope.cli.console import print_json, readable_errors
+from layerscope.errors import LayerscopeWarning
 
 if TYPE_CHECKING:
     from layerscope.models.survey import Layer
@@ -26,7 +28,7 @@ def layers(
     partial: o.Partial = False,
     trust_pickle: o.TrustPickle = False,
     json: o.Json = False,
-    quiet: o.Quiet = True,
+    quiet: o.Quiet = False,
 ) -> None:
     """List the layers of a network in the order in which they run.
 
@@ -41,15 +43,18 @@ def layers(
     """
     from layerscope.inputs import parse_size
 
-    network = o.load_network(
-        source,
-        weights=weights,
-        classes=classes,
-        partial=partial,
-        trust_pickle=trust_pickle,
-        device="cpu",
-        size=parse_size(size) if size is not None else None,
-    )
+    with warnings.catch_warnings():
+        if weights is None or quiet:  # that random weights stand in does not matter here
+            warnings.simplefilter("ignore", LayerscopeWarning)
+        network = o.load_network(
+            source,
+            weights=weights,
+            classes=classes,
+            partial=partial,
+            trust_pickle=trust_pickle,
+            device="cpu",
+            size=parse_size(size) if size is not None else None,
+        )
     found = network.layers()
     if layer:
         from layerscope.hooks import select
@@ -65,9 +70,7 @@ def layers(
 def _as_json(layer: Layer, stages: tuple[str, ...]) -> dict[str, object]:
     entry = dataclasses.asdict(layer)
     if layer.receptive_field is not None:
-        entry["receptive_field"] = [
-            "everything" if math.isinf(side) else int(side) for side in layer.receptive_field
-        ]
+        entry["receptive_field"] = ["everything" if math.isinf(side) else int(side) for side in layer.receptive_field]
     return entry | {"stage": layer.name in stages}
 
 

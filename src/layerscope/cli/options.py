@@ -10,14 +10,10 @@ import typer
 if TYPE_CHECKING:
     from layerscope.models.network import Network
 
-Source = Annotated[
-    str, typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", show_default=False)
-]
+Source = Annotated[str, typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", show_default=False)]
 Inputs = Annotated[
     list[str],
-    typer.Argument(
-        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."
-    ),
+    typer.Argument(help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."),
 ]
 Weights = Annotated[
     str | None,
@@ -27,31 +23,26 @@ Weights = Annotated[
         metavar="FILE",
         help="Weights of any kind: .weights, a PyTorch checkpoint, safetensors; or 'official' to download "
         "yolov3's. Without: seeded random ones.",
-        rich_help_panel="Network",
     ),
 ]
 Partial = Annotated[
     bool,
-    typer.Option(
-        "--partial", help="Take what fits of weights that do not fit whole.", rich_help_panel="Network"
-    ),
+    typer.Option("--partial", help="Take what fits of weights that do not fit whole."),
 ]
 TrustPickle = Annotated[
     bool,
     typer.Option(
         "--trust-pickle",
         help="Unpickle weights even if that runs code of their author.",
-        rich_help_panel="Network",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of random weights.", rich_help_panel="Network")]
+Seed = Annotated[int, typer.Option("--seed", help="Of random weights.")]
 BnEps = Annotated[
     float | None,
     typer.Option(
         "--bn-eps",
         metavar="NUMBER",
         help="Batch norm epsilon; by default what the weights' own codebase uses.",
-        rich_help_panel="Network",
     ),
 ]
 Classes = Annotated[
@@ -60,18 +51,15 @@ Classes = Annotated[
         "--classes",
         metavar="N",
         help="Number of classes; by default what the weights say.",
-        rich_help_panel="Network",
     ),
 ]
 Names = Annotated[
     Path | None,
-    typer.Option("--names", metavar="FILE", help="Class names, one a line.", rich_help_panel="Network"),
+    typer.Option("--names", metavar="FILE", help="Class names, one a line."),
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        "--device", help="cpu, cuda, mps, or auto for the best there is.", rich_help_panel="Network"
-    ),
+    typer.Option("--device", help="cpu, cuda, mps, or auto for the best there is."),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -81,7 +69,6 @@ Layers = Annotated[
         metavar="NAME",
         help="A layer (repeat for more): a name, a glob, a class name such as Conv2d, stages, convs or all. "
         "Default: stages. `layerscope layers SOURCE` lists them.",
-        rich_help_panel="Layers",
     ),
 ]
 Size = Annotated[
@@ -90,14 +77,11 @@ Size = Annotated[
         "--size",
         metavar="N|HxW",
         help="Input size: 416, or height x width such as 288x352.",
-        rich_help_panel="Preparation",
     ),
 ]
 Resize = Annotated[
     str | None,
-    typer.Option(
-        "--resize", metavar="HOW", help="stretch, letterbox or crop.", rich_help_panel="Preparation"
-    ),
+    typer.Option("--resize", metavar="HOW", help="stretch, letterbox or crop."),
 ]
 Filter = Annotated[
     str | None,
@@ -105,25 +89,20 @@ Filter = Annotated[
         "--filter",
         metavar="NAME",
         help="Interpolation: bilinear (as OpenCV's, bit for bit), or an antialiased one.",
-        rich_help_panel="Preparation",
     ),
 ]
-Order = Annotated[
-    str | None, typer.Option("--order", metavar="ORDER", help="rgb or bgr.", rich_help_panel="Preparation")
-]
+Order = Annotated[str | None, typer.Option("--order", metavar="ORDER", help="rgb or bgr.")]
 Range = Annotated[
     str | None,
-    typer.Option(
-        "--range", metavar="RANGE", help="Pixel values: 0-1 or 0-255.", rich_help_panel="Preparation"
-    ),
+    typer.Option("--range", metavar="RANGE", help="Pixel values: 0-1 or 0-255."),
 ]
 Mean = Annotated[
     str | None,
-    typer.Option("--mean", metavar="A,B,C", help="Subtracted per channel.", rich_help_panel="Preparation"),
+    typer.Option("--mean", metavar="A,B,C", help="Subtracted per channel."),
 ]
 Std = Annotated[
     str | None,
-    typer.Option("--std", metavar="A,B,C", help="Divided by per channel.", rich_help_panel="Preparation"),
+    typer.Option("--std", metavar="A,B,C", help="Divided by per channel."),
 ]
 Pad = Annotated[
     int | None,
@@ -131,20 +110,15 @@ Pad = Annotated[
         "--pad",
         metavar="LEVEL",
         help="Grey of a letterbox's border, 0 to 255.",
-        rich_help_panel="Preparation",
     ),
 ]
 MaxPixels = Annotated[
     int | None,
-    typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures.", rich_help_panel="Preparation"),
+    typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures."),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what the output folder holds.", rich_help_panel="Output")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout, all else on stderr.")]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")
-]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")]
 
 
 def preparation(

@@ -21,16 +21,13 @@ def run(
     inputs: o.Inputs,
     weights: o.Weights = None,
     layer: o.Layers = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.", rich_help_panel="Output")
-    ] = Path("featuremap"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("featuremap"),
     preset: Annotated[
         str | None,
         typer.Option(
             "--preset",
             metavar="NAME",
             help="classic: the well-known recipe, pixel for pixel (stretch to 416, BGR, 0-255, scale unit, JPEG).",
-            rich_help_panel="Output",
         ),
     ] = None,
     write: Annotated[
@@ -39,7 +36,6 @@ def run(
             "--write",
             metavar="KINDS",
             help="tiles, sheets, overlays, reductions; several with commas. Default: tiles,sheets.",
-            rich_help_panel="Output",
         ),
     ] = None,
     scale: Annotated[
@@ -48,7 +44,6 @@ def run(
             "--scale",
             metavar="NAME",
             help="channel, layer, percentile, symmetric (zero in the middle) or unit. Default: channel.",
-            rich_help_panel="Output",
         ),
     ] = None,
     colormap: Annotated[
@@ -57,14 +52,11 @@ def run(
             "--colormap",
             metavar="NAME",
             help="Any name that cmap knows, such as viridis.",
-            rich_help_panel="Output",
         ),
     ] = None,
     tile_format: Annotated[
         str | None,
-        typer.Option(
-            "--tile-format", metavar="NAME", help="jpg, png or webp. Default: jpg.", rich_help_panel="Output"
-        ),
+        typer.Option("--tile-format", metavar="NAME", help="jpg, png or webp. Default: jpg."),
     ] = None,
     reduce: Annotated[
         str | None,
@@ -72,7 +64,6 @@ def run(
             "--reduce",
             metavar="NAME",
             help="For overlays and reductions: mean, max, absmean, l2, std or pca. Default: mean.",
-            rich_help_panel="Output",
         ),
     ] = None,
     alpha: Annotated[
@@ -81,7 +72,6 @@ def run(
             "--alpha",
             metavar="SHARE",
             help="Strength of an overlay's colour, 0 to 1.",
-            rich_help_panel="Output",
         ),
     ] = None,
     overwrite: o.Overwrite = False,

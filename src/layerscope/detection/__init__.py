@@ -2,5 +2,6 @@
 
 from layerscope.detection.boxes import Anchor, Box, Channels, boxes_from_heads, detect
 from layerscope.detection.draw import draw_boxes
+from layerscope.detection.folder import Detections, detect_all
 
-__all__ = ["Anchor", "Box", "Channels", "boxes_from_heads", "detect", "draw_boxes"]
+__all__ = ["Anchor", "Box", "Channels", "Detections", "boxes_from_heads", "detect", "detect_all", "draw_boxes"]

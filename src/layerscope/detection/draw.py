@@ -54,9 +54,7 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
 def _clipped(xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> tuple[float, ...]:
     """Bring the corners onto the picture, the far ones not before the near ones."""
     left, top = (min(max(0.0, xyxy[axis]), size_wh[axis] - 1) for axis in (0, 1))
-    right, bottom = (
-        min(max(near, xyxy[axis + 2]), size_wh[axis] - 1) for axis, near in ((0, left), (1, top))
-    )
+    right, bottom = (min(max(near, xyxy[axis + 2]), size_wh[axis] - 1) for axis, near in ((0, left), (1, top)))
     return left, top, right, bottom
 
 

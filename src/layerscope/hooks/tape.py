@@ -48,9 +48,7 @@ def final_name(heard: Heard, calls: Mapping[str, int]) -> str:
 
 
 @contextmanager
-def catch(
-    module: nn.Module, plan: Plan, take: Callable[[Heard, Tensor], None]
-) -> Iterator[Mapping[str, int]]:
+def catch(module: nn.Module, plan: Plan, take: Callable[[Heard, Tensor], None]) -> Iterator[Mapping[str, int]]:
     """Hand over each wanted output at the moment it exists.
 
     Args:
@@ -86,6 +84,7 @@ class Tape(Mapping[str, "Tensor"]):
         self.calls: Mapping[str, int] = dict.fromkeys(plan.layers, 0)
 
     def take(self, heard: Heard, tensor: Tensor) -> None:
+        """Keep a copy of one output."""
         self._heard.append((heard, tensor.detach().clone()))
 
     def _named(self) -> dict[str, Tensor]:
@@ -164,9 +163,7 @@ def warn_silent(silent: Iterable[str], module: nn.Module, calls: Mapping[str, in
     reasons = [why_silent(layer, module, calls[layer]) for layer in silent]
     if reasons:
         more = f" (and {len(reasons) - 5} more)" if len(reasons) > 5 else ""
-        warnings.warn(
-            f"layers without output: {'; '.join(reasons[:5])}{more}", LayerscopeWarning, stacklevel=4
-        )
+        warnings.warn(f"layers without output: {'; '.join(reasons[:5])}{more}", LayerscopeWarning, stacklevel=4)
 
 
 def why_silent(layer: str, module: nn.Module, calls: int) -> str:

@@ -92,17 +92,13 @@ def find_inputs(inputs: InputSource | Iterable[InputSource], *, max_pixels: int 
         raise InputError("no input: expected a picture file, a folder, a pattern, an array or an image")
     found = [entry for source in sources for entry in _entries(source, max_pixels)]
     names = unique_names([(entry.name, entry.path) for entry in found])
-    return [
-        Input(name=name, path=entry.path, read=entry.read) for name, entry in zip(names, found, strict=True)
-    ]
+    return [Input(name=name, path=entry.path, read=entry.read) for name, entry in zip(names, found, strict=True)]
 
 
 def _entries(source: Any, max_pixels: int) -> list[Input]:
     """List what one source stands for, each under the name it would have alone."""
     if isinstance(source, Frame):
-        return [
-            Input(name=source.name, path=source.path, read=functools.partial(array_to_rgb, source.pixels))
-        ]
+        return [Input(name=source.name, path=source.path, read=functools.partial(array_to_rgb, source.pixels))]
     if isinstance(source, np.ndarray):
         return [Input(name="frame", path=None, read=functools.partial(array_to_rgb, source))]
     if isinstance(source, Image.Image):
@@ -112,9 +108,7 @@ def _entries(source: Any, max_pixels: int) -> list[Input]:
         return [Input(name=name or "frame", path=None, read=read)]
     if isinstance(source, str | os.PathLike):
         return [
-            Input(
-                name=path.stem, path=path, read=functools.partial(read_picture, path, max_pixels=max_pixels)
-            )
+            Input(name=path.stem, path=path, read=functools.partial(read_picture, path, max_pixels=max_pixels))
             for path in _paths(os.fspath(source))
         ]
     raise InputError(_unknown(source))
@@ -141,9 +135,7 @@ def _in_folder(folder: Path) -> list[Path]:
         found += [Path(parent, name) for name in files if not name.startswith(".") and _is_picture(name)]
     if not found:
         why = f"cannot be listed ({refused[0].strerror})" if refused else "no picture in this folder"
-        raise InputError(
-            f"{shown(folder)}: {why}; looked for files ending in .jpg, .png, .webp, .tif and the like"
-        )
+        raise InputError(f"{shown(folder)}: {why}; looked for files ending in .jpg, .png, .webp, .tif and the like")
     return sorted(found, key=lambda path: _natural(path.relative_to(folder)))
 
 
@@ -154,11 +146,7 @@ def _matching(pattern: str) -> list[Path]:
         raise InputError(f"{shown(pattern)}: not a pattern that can be searched for ({error})") from error
     files = {path for path in matches if _is_picture(path.name) and not _is(path.is_dir)}
     if not files:
-        many = (
-            f"{len(matches)} matches, but none is a picture file"
-            if matches
-            else "no file matches this pattern"
-        )
+        many = f"{len(matches)} matches, but none is a picture file" if matches else "no file matches this pattern"
         raise InputError(f"{shown(pattern)}: {many}")
     return sorted(files, key=_natural)
 
@@ -166,9 +154,7 @@ def _matching(pattern: str) -> list[Path]:
 def _natural(path: Path) -> tuple[list[list[str | int]], str]:
     """Sort numbers inside names by value; the plain path decides between ``img1`` and ``img01``."""
     parts = [re.split(r"([0-9]+)", part.casefold()) for part in path.parts]
-    return [[int(piece) if at % 2 else piece for at, piece in enumerate(pieces)] for pieces in parts], str(
-        path
-    )
+    return [[int(piece) if at % 2 else piece for at, piece in enumerate(pieces)] for pieces in parts], str(path)
 
 
 def _is_picture(name: str) -> bool:

@@ -83,9 +83,7 @@ def read_picture(
         raise InputError(f"{where}: cannot be opened ({_reason(error)})") from error
 
 
-def image_pixels(
-    image: Image.Image, *, name: str = "the image", max_pixels: int = MAX_PIXELS
-) -> NDArray[np.uint8]:
+def image_pixels(image: Image.Image, *, name: str = "the image", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a Pillow image, opened by whoever, under the same rules as `read_picture`.
 
     Args:

@@ -24,7 +24,5 @@ def open_frame(picture: InputSource, *, max_pixels: int = MAX_PIXELS) -> Frame:
         return picture
     found = find_inputs(picture, max_pixels=max_pixels)
     if len(found) != 1:
-        raise InputError(
-            f"expected one picture, got {len(found)}; call this for each, or use run for all of them"
-        )
+        raise InputError(f"expected one picture, got {len(found)}; call this for each, or use run for all of them")
     return found[0].open()

@@ -78,9 +78,7 @@ def read_state(path: Path, kind: str, *, trust_pickle: bool = False) -> dict[str
     loaded = _read_torch(path, trust_pickle=trust_pickle)
     state = _find_state(loaded)
     if state is None:
-        raise WeightsError(
-            f"{path}: holds no state dict (a mapping of names to tensors), but {_describe(loaded)}"
-        )
+        raise WeightsError(f"{path}: holds no state dict (a mapping of names to tensors), but {_describe(loaded)}")
     return state
 
 
@@ -176,14 +174,11 @@ class Fitted:
         else:
             looks = "its names are none that Layerscope knows"
         return WeightsMismatchError(
-            f"{path} does not fit {network}: {'; '.join(parts)}; {looks}; "
-            "--partial (partial=True) takes what fits"
+            f"{path} does not fit {network}: {'; '.join(parts)}; {looks}; --partial (partial=True) takes what fits"
         )
 
 
-def fit(
-    file: Mapping[str, Tensor], own: Mapping[str, tuple[int, ...]], slots: Sequence[WeightSlot]
-) -> Fitted:
+def fit(file: Mapping[str, Tensor], own: Mapping[str, tuple[int, ...]], slots: Sequence[WeightSlot]) -> Fitted:
     """Match a checkpoint's tensors with a network's.
 
     Args:

@@ -67,9 +67,7 @@ def official_weights(source: str) -> Path:
     return target
 
 
-def fetch(
-    official: Official, target: Path, *, progress: Callable[[int, int | None], None] | None = None
-) -> None:
+def fetch(official: Official, target: Path, *, progress: Callable[[int, int | None], None] | None = None) -> None:
     """Download a file, going on where an earlier attempt stopped.
 
     What has come so far is kept beside the target as ``.part``; the target itself appears only when the
@@ -109,9 +107,7 @@ def _receive(url: str, part: Path, progress: Callable[[int, int | None], None]) 
     if done:
         headers["Range"] = f"bytes={done}-"
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS
-        )
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # nothing left to send: the checksum will tell
             return

@@ -7,14 +7,13 @@ naming also carries the one that its codebase builds its networks with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layerscope.models.yolov3 import BLOCKS, YOLOv3
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from layerscope.models.layout import WeightSlot
 
@@ -223,9 +222,7 @@ def recognise(file_keys: Collection[str], own_keys: Sequence[str], slots: Sequen
     for added, removed in _wrappings(present):
         for naming, table in tables:
             keys = {
-                own: added + theirs.removeprefix(removed)
-                for own, theirs in table.items()
-                if theirs.startswith(removed)
+                own: added + theirs.removeprefix(removed) for own, theirs in table.items() if theirs.startswith(removed)
             }
             found = sum(theirs in present for theirs in keys.values())
             if found > best.found:

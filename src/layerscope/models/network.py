@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_
 from layerscope.models.survey import Layer, survey, tensors_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Unpack
 
     from layerscope.inputs import InputSource, PreparationOptions
@@ -62,9 +62,7 @@ class Network:
         self.check_size(preparation.size_hw)
         return preparation
 
-    def prepare(
-        self, picture: InputSource, **options: Unpack[PreparationOptions]
-    ) -> tuple[Tensor, Placement]:
+    def prepare(self, picture: InputSource, **options: Unpack[PreparationOptions]) -> tuple[Tensor, Placement]:
         """Turn a picture into the network's input.
 
         Args:

@@ -8,14 +8,16 @@ Fields of Convolutional Neural Networks", Distill, 2019).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Axis", "Reach", "ReceptiveFields"]
 
@@ -83,7 +85,8 @@ class ReceptiveFields(TorchFunctionMode):
 
     def of(self, tensor: Tensor) -> Reach | None:
         """Return what a cell of this tensor sees; None where that is not known."""
-        return self._reaches.get(tensor)
+        reach: Reach | None = self._reaches.get(tensor)
+        return reach
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -110,9 +113,7 @@ class ReceptiveFields(TorchFunctionMode):
             del self._reaches[output]
 
 
-def _cellwise(
-    output: Tensor, before: list[Known], _args: tuple[Any, ...], _kwargs: dict[str, Any]
-) -> Reach | None:
+def _cellwise(output: Tensor, before: list[Known], _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Reach | None:
     """Every cell from the same cells: activations, sums, concatenations; single cells are spread over all."""
     if output.ndim < 3:
         return Reach(EVERYTHING, EVERYTHING)
@@ -149,9 +150,7 @@ def _windowed(reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: An
     return Reach(reach.down.windowed(k[0], s[0], p[0], d[0]), reach.across.windowed(k[1], s[1], p[1], d[1]))
 
 
-def _convolution(
-    _output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Reach | None:
+def _convolution(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     weight = args[1] if len(args) > 1 else kwargs["weight"]
     stride, padding, dilation = (
         _argument(args, kwargs, place, name, default)
@@ -160,18 +159,14 @@ def _convolution(
     return _windowed(before[0][1], tuple(weight.shape[-2:]), stride, padding, dilation)
 
 
-def _maximum_pool(
-    _output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Reach | None:
+def _maximum_pool(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     kernel = _argument(args, kwargs, 1, "kernel_size", 1)
     stride = _argument(args, kwargs, 2, "stride", kernel)
     padding = _argument(args, kwargs, 3, "padding", 0)
     return _windowed(before[0][1], kernel, stride, padding, _argument(args, kwargs, 4, "dilation", 1))
 
 
-def _average_pool(
-    _output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Reach | None:
+def _average_pool(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     kernel = _argument(args, kwargs, 1, "kernel_size", 1)
     stride = _argument(args, kwargs, 2, "stride", kernel)
     return _windowed(before[0][1], kernel, stride, _argument(args, kwargs, 3, "padding", 0), 1)
@@ -184,9 +179,7 @@ def _pad(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: di
     return Reach(reach.down.windowed(1, 1, top, 1), reach.across.windowed(1, 1, left, 1))
 
 
-def _interpolate(
-    output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Reach | None:
+def _interpolate(output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     tensor, reach = before[0]
     factors = [new / old for new, old in zip(output.shape[-2:], tensor.shape[-2:], strict=True)]
     mode = _argument(args, kwargs, 3, "mode", "nearest")

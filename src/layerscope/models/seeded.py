@@ -30,12 +30,12 @@ def seeded_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
     if key.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.long)
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{key}".encode()))
-    noise = torch.randn(shape, generator=generator)
+    noise: Tensor = torch.randn(shape, generator=generator)
     if key.endswith("running_var"):
         return torch.ones(shape)
     if len(shape) > 1:
         fan_in = max(1, noise[0].numel())
-        return noise / fan_in**0.5
+        return noise.mul_(fan_in**-0.5)
     if key.endswith(".weight"):
         return 1 + 0.1 * noise
     return 0.1 * noise

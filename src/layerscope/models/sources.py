@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from layerscope.models.weights import WeightsFile, WeightsOptions, open_weights,
 from layerscope.models.yolov3 import Darknet53Classifier, YOLOv3
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Unpack
 
     from layerscope.inputs.options import PreparationOptions
@@ -222,8 +222,7 @@ def _multiple_of_32(size_hw: tuple[int, int]) -> None:
     if size_hw[0] % 32 or size_hw[1] % 32:
         nearby = tuple(max(32, round(side / 32) * 32) for side in size_hw)
         raise OptionError(
-            f"size {size_hw[0]}x{size_hw[1]}: height and width must be multiples of 32, "
-            f"such as {nearby[0]}x{nearby[1]}"
+            f"size {size_hw[0]}x{size_hw[1]}: height and width must be multiples of 32, such as {nearby[0]}x{nearby[1]}"
         )
 
 

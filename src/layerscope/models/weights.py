@@ -100,9 +100,7 @@ def open_weights(path: str | Path, *, trust_pickle: bool = False) -> WeightsFile
     if kind is None and looks_like_weights(head):
         return WeightsFile(path=path, kind="darknet")
     found = "a text file" if kind == "text" else "neither a PyTorch, safetensors nor Darknet weights file"
-    hint = (
-        "; it is a Git LFS pointer: fetch the file itself with `git lfs pull`" if b"git-lfs" in head else ""
-    )
+    hint = "; it is a Git LFS pointer: fetch the file itself with `git lfs pull`" if b"git-lfs" in head else ""
     raise WeightsError(f"{path}: is {found}{hint}")
 
 

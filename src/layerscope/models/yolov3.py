@@ -10,11 +10,16 @@ are ordered by.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from layerscope.models.heads import Head
 from layerscope.models.layout import WeightSlot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ANCHORS", "BLOCKS", "WIDTHS", "Darknet53", "Darknet53Classifier", "YOLOv3"]
 
@@ -31,7 +36,7 @@ ANCHORS = {
 }
 """Width and height of the three anchors of each stride, in input pixels."""
 
-ACTIVATIONS = {"leaky": lambda: nn.LeakyReLU(0.1), "silu": nn.SiLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"leaky": lambda: nn.LeakyReLU(0.1), "silu": nn.SiLU}
 
 
 class Convolution(nn.Module):
@@ -40,13 +45,11 @@ class Convolution(nn.Module):
     ``(N, inputs, H, W)`` to ``(N, outputs, H / stride, W / stride)``.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, *, stride: int = 1, activation: str = "leaky"
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1, activation: str = "leaky") -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self.activation: nn.Module = ACTIVATIONS[activation]()
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(self.norm(self.conv(x)))
@@ -181,7 +184,7 @@ class YOLOv3(nn.Module):
         widths: tuple[int, ...] = WIDTHS,
         blocks: tuple[int, ...] = BLOCKS,
         activation: str = "leaky",
-        anchors: dict[int, tuple[tuple[float, float], ...]] = ANCHORS,
+        anchors: Mapping[int, tuple[tuple[float, float], ...]] = ANCHORS,
     ) -> None:
         super().__init__()
         self.classes, self.blocks, self.anchors = classes, blocks, anchors

@@ -100,9 +100,7 @@ def _checked(
     return np.nan_to_num(np.clip(values, 0, 1).astype(np.float32), nan=0.0)
 
 
-def _cells_along(
-    frame_px: int, placement: Placement, cells: int, *, axis: int
-) -> tuple[slice, NDArray[np.float64]]:
+def _cells_along(frame_px: int, placement: Placement, cells: int, *, axis: int) -> tuple[slice, NDArray[np.float64]]:
     """Take the centres of frame pixels along one axis into cells.
 
     Args:

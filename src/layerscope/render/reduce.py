@@ -48,9 +48,7 @@ def reduce_channels(values: Tensor, how: str = "mean") -> Tensor:
     [[5.0]]
     """
     if how not in REDUCTIONS:
-        raise OptionError(
-            f"no reduction '{how}'; choose one of {', '.join(REDUCTIONS)}{nearest(how, REDUCTIONS)}"
-        )
+        raise OptionError(f"no reduction '{how}'; choose one of {', '.join(REDUCTIONS)}{nearest(how, REDUCTIONS)}")
     values = as_float_map(values)
     if values.shape[0] == 0:
         raise InputError(f"cannot reduce a map without channels, got shape {tuple(values.shape)}")
@@ -124,9 +122,7 @@ def _pca(values: Tensor, finite: Tensor) -> Tensor:
     colours = values.new_full((height * width, 3), 0.5)
     low, high = components.amin(0), components.amax(0)
     spread = high - low
-    floor = max(
-        float(spread[0]) * _NEGLIGIBLE, float(centre.abs().amax()) * torch.finfo(values.dtype).eps * 4
-    )
+    floor = max(float(spread[0]) * _NEGLIGIBLE, float(centre.abs().amax()) * torch.finfo(values.dtype).eps * 4)
     for index in range(components.shape[1]):
         if float(spread[index]) > floor:
             colours[:, index] = (components[:, index] - low[index]) / spread[index]

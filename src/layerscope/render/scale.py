@@ -113,9 +113,7 @@ def to_bytes(
     return Scaled(bytes=unit.mul_(255).round_().to(torch.uint8), low=low, high=high, rule=rule, extent=extent)
 
 
-def to_unit(
-    values: Tensor, rule: str = "channel", *, percentiles: tuple[float, float] = (1.0, 99.0)
-) -> Tensor:
+def to_unit(values: Tensor, rule: str = "channel", *, percentiles: tuple[float, float] = (1.0, 99.0)) -> Tensor:
     """Scale a feature map to [0, 1]; ``to_bytes`` rounds 255 times this.
 
     Args:

@@ -89,24 +89,18 @@ def draw_sheet(
     return Image.fromarray(canvas)
 
 
-def _checked(
-    tiles: NDArray[np.uint8], labels: Sequence[str] | None, marks: Sequence[str] | None
-) -> NDArray[np.uint8]:
+def _checked(tiles: NDArray[np.uint8], labels: Sequence[str] | None, marks: Sequence[str] | None) -> NDArray[np.uint8]:
     """Refuse what is not one set of tiles with as many labels and marks."""
     tiles = np.asarray(tiles)
     if tiles.dtype != np.uint8 or tiles.ndim not in (3, 4) or (tiles.ndim == 4 and tiles.shape[3] != 3):
-        raise InputError(
-            f"expected (C, H, W) or (C, H, W, 3) uint8 tiles, got shape {tiles.shape} of {tiles.dtype}"
-        )
+        raise InputError(f"expected (C, H, W) or (C, H, W, 3) uint8 tiles, got shape {tiles.shape} of {tiles.dtype}")
     for name, given in (("labels", labels), ("marks", marks)):
         if given is not None and len(given) != len(tiles):
             raise OptionError(f"expected {len(tiles)} {name}, one a tile, got {len(given)}")
     return tiles
 
 
-def _place_tiles(
-    canvas: NDArray[np.uint8], tiles: NDArray[np.uint8], layout: SheetLayout, *, border: bool
-) -> None:
+def _place_tiles(canvas: NDArray[np.uint8], tiles: NDArray[np.uint8], layout: SheetLayout, *, border: bool) -> None:
     """Draw all tiles: the full rows in one assignment, then what the last row has."""
     full = layout.count // layout.columns
     factor = layout.factor
@@ -151,9 +145,7 @@ def _cell_view(
 def _reduce_tiles(tiles: NDArray[np.uint8], tile_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Reduce tiles by averaging areas."""
     height, width = tile_hw
-    reduced = [
-        np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.BOX)) for tile in tiles
-    ]
+    reduced = [np.asarray(Image.fromarray(tile).resize((width, height), Image.Resampling.BOX)) for tile in tiles]
     return np.stack(reduced)
 
 

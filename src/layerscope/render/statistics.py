@@ -72,9 +72,7 @@ def as_float_map(values: Tensor) -> Tensor:
     import torch
 
     if values.ndim != 3:
-        raise InputError(
-            f"expected a (C, H, W) map, got shape {tuple(values.shape)}; take one item of the batch"
-        )
+        raise InputError(f"expected a (C, H, W) map, got shape {tuple(values.shape)}; take one item of the batch")
     if values.is_complex():
         raise InputError(f"expected real values, got {values.dtype}; draw .abs() or .real")
     return values.detach().to(torch.float64 if values.dtype == torch.float64 else torch.float32)

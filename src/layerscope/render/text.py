@@ -86,9 +86,7 @@ def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:
     lines, rest = [], _printable(text)
     font = _font(size_px)
     while rest and font.getlength(rest) > width_px:
-        fits = bisect_right(
-            range(1, len(rest)), width_px, key=lambda end: math.ceil(font.getlength(rest[:end]))
-        )
+        fits = bisect_right(range(1, len(rest)), width_px, key=lambda end: math.ceil(font.getlength(rest[:end])))
         end = max(1, fits)
         breaks = [place for place in range(1, end + 1) if rest[place - 1] in " .,:;/_-"]
         # A break that leaves most of the line empty reads worse than a cut word.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import OptionError, nearest
 from layerscope.render import SCALES, default_colormap
 from layerscope.sinks.pictures import Overlays, Reductions, Sheets
-from layerscope.sinks.sink import Sink
 from layerscope.sinks.tiles import Tiles, encode_recipe_jpeg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from layerscope.sinks.sink import Sink
 
 __all__ = ["PRESETS", "SINKS", "Drawing", "preset_options"]
 
@@ -49,16 +52,12 @@ class Drawing:
             if kind not in SINKS:
                 raise OptionError(f"write {kind!r}: there are {', '.join(SINKS)}{nearest(kind, SINKS)}")
         if self.scale not in SCALES:
-            raise OptionError(
-                f"scale {self.scale!r}: there are {', '.join(SCALES)}{nearest(self.scale, SCALES)}"
-            )
+            raise OptionError(f"scale {self.scale!r}: there are {', '.join(SCALES)}{nearest(self.scale, SCALES)}")
         return [SINKS[kind](self) for kind in dict.fromkeys(self.write)]
 
 
 def _tiles(drawing: Drawing) -> Sink:
-    colormap = drawing.colormap or (
-        default_colormap(drawing.scale) if drawing.scale == "symmetric" else "grey"
-    )
+    colormap = drawing.colormap or (default_colormap(drawing.scale) if drawing.scale == "symmetric" else "grey")
     recipe = drawing.recipe_jpeg and drawing.tile_format == "jpg"
     return Tiles(drawing.tile_format, colormap, encode_recipe_jpeg if recipe else None)
 

@@ -56,9 +56,7 @@ def claim(out: Path, *, overwrite: bool) -> None:
         held = [entry.name for entry in out.iterdir() if not entry.name.startswith(".")]
         if FILE_NAME in held:
             if not overwrite:
-                raise OutputExistsError(
-                    f"{out} holds another run; choose another folder (--out) or say --overwrite"
-                )
+                raise OutputExistsError(f"{out} holds another run; choose another folder (--out) or say --overwrite")
             _remove_run(out)
         elif held and not overwrite:
             raise OutputExistsError(

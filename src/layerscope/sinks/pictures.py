@@ -35,9 +35,7 @@ class Sheets:
 
     def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
         """Keep the bytes."""
-        return lambda target: _save(
-            target, self.kind, draw_feature_sheet(scaled, target.layer, colormap=self.colormap)
-        )
+        return lambda target: _save(target, self.kind, draw_feature_sheet(scaled, target.layer, colormap=self.colormap))
 
 
 class Overlays:

@@ -74,9 +74,7 @@ class RunFrame(Mapping[str, "RunLayer"]):
 
     def __getitem__(self, layer: str) -> RunLayer:
         if layer not in self._layers:
-            raise RunFolderError(
-                f"frame {self.record.name} has no layer {layer!r}{nearest(layer, self._layers)}"
-            )
+            raise RunFolderError(f"frame {self.record.name} has no layer {layer!r}{nearest(layer, self._layers)}")
         return self._layers[layer]
 
     def __iter__(self) -> Iterator[str]:

@@ -33,9 +33,7 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
     if pixels.ndim == 2:
         return bytes(simplejpeg.encode_jpeg(pixels[..., None], quality=JPEG_QUALITY, colorspace="GRAY"))
-    return bytes(
-        simplejpeg.encode_jpeg(pixels, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444")
-    )
+    return bytes(simplejpeg.encode_jpeg(pixels, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"))
 
 
 def encode_recipe_jpeg(pixels: NDArray[np.uint8]) -> bytes:

@@ -119,9 +119,7 @@ def parse_config(text: str, name: str) -> Config:
     return Config(name=Path(name).stem, net=sections[0], sections=tuple(sections[1:]))
 
 
-def _section(
-    content: str, line: int, index: int, options: dict[str, str], lines: dict[str, int], name: str
-) -> Section:
+def _section(content: str, line: int, index: int, options: dict[str, str], lines: dict[str, int], name: str) -> Section:
     """Check a header line; the two dicts are filled as the lines below it are read."""
     kind = content[1:-1]
     if not content.endswith("]") or not kind or not kind.isprintable():

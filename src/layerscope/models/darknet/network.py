@@ -49,9 +49,7 @@ class DarknetNetwork(nn.Module):
     (((4, 4, 3),), [(1, 4, 4, 3)])
     """
 
-    def __init__(
-        self, config: Config, size_hw: tuple[int, int] | None = None, *, bn_eps: float = 1e-5
-    ) -> None:
+    def __init__(self, config: Config, size_hw: tuple[int, int] | None = None, *, bn_eps: float = 1e-5) -> None:
         super().__init__()
         input_shape, steps = plan(config, size_hw, bn_eps)
         self.config = config

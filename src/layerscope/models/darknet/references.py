@@ -35,9 +35,7 @@ def _route(place: Place) -> Step:
                 "layers",
             )
         if shape[0] % groups:
-            raise section.error(
-                f"groups={groups} does not divide the {shape[0]} channels of layer {source}", "groups"
-            )
+            raise section.error(f"groups={groups} does not divide the {shape[0]} channels of layer {source}", "groups")
     channels = sum(shape[0] for shape in shapes) // groups
     make = partial(joins.Route, groups, group_id)
     return Step(sources=sources, shape=(channels, *shapes[0][1:]), make=make)
@@ -65,9 +63,7 @@ def _shortcut(place: Place) -> Step:
     return _weighted_shortcut(place, sources, kind, activation)
 
 
-def _weighted_shortcut(
-    place: Place, sources: tuple[int, ...], kind: str, activation: Callable[[], nn.Module]
-) -> Step:
+def _weighted_shortcut(place: Place, sources: tuple[int, ...], kind: str, activation: Callable[[], nn.Module]) -> Step:
     section = place.section
     choices = ("none", "relu", "avg_relu", "softmax")
     written = section.text("weights_normalization", "none", choices=choices)
@@ -91,17 +87,14 @@ def _scale_channels(place: Place) -> Step:
             f"to scale layer {source} of {_size(shape)}"
         )
     activation = place.activation()
-    return Step(
-        sources=(place.index - 1, source), shape=shape, make=lambda: joins.ScaleChannels(activation())
-    )
+    return Step(sources=(place.index - 1, source), shape=shape, make=lambda: joins.ScaleChannels(activation()))
 
 
 def _sam(place: Place) -> Step:
     source, shape = _only_source(place)
     if place.before != shape:
         raise place.section.error(
-            f"layer {source} gives {_size(shape)}, the layer before {_size(place.before)}; "
-            "they must be equal",
+            f"layer {source} gives {_size(shape)}, the layer before {_size(place.before)}; they must be equal",
             "from",
         )
     activation = place.activation()
@@ -155,9 +148,7 @@ def _anchor_pairs(place: Place) -> tuple[tuple[float, float], ...]:
     section = place.section
     numbers = section.numbers("anchors", low=1e-6, high=1e6)
     if len(numbers) % 2:
-        raise section.error(
-            f"anchors= are pairs of width and height, and {len(numbers)} numbers came", "anchors"
-        )
+        raise section.error(f"anchors= are pairs of width and height, and {len(numbers)} numbers came", "anchors")
     count = section.integer("num", 1, low=1)
     if count * 2 > len(numbers):
         raise section.error(f"num={count} anchors need {count * 2} numbers, and {len(numbers)} came", "num")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,23 +74,17 @@ class Section:
             raise self.error(f"{option}={shortened(value)} is none of {expected}{hint}", option)
         return value
 
-    def integer(
-        self, option: str, default: int | None = None, *, low: int = 0, high: int = LARGEST_INTEGER
-    ) -> int:
+    def integer(self, option: str, default: int | None = None, *, low: int = 0, high: int = LARGEST_INTEGER) -> int:
         """Read an option as a whole number from ``low`` to ``high``; see :meth:`text` for the rest."""
         text = self.text(option, None if default is None else str(default))
         return self._integer(option, text, low, high)
 
-    def number(
-        self, option: str, default: float | None = None, *, low: float = -1e9, high: float = 1e9
-    ) -> float:
+    def number(self, option: str, default: float | None = None, *, low: float = -1e9, high: float = 1e9) -> float:
         """Read an option as a finite number from ``low`` to ``high``; see :meth:`text` for the rest."""
         text = self.text(option, None if default is None else repr(default))
         return self._number(option, text, low, high)
 
-    def integers(
-        self, option: str, *, low: int = -LARGEST_INTEGER, high: int = LARGEST_INTEGER
-    ) -> tuple[int, ...]:
+    def integers(self, option: str, *, low: int = -LARGEST_INTEGER, high: int = LARGEST_INTEGER) -> tuple[int, ...]:
         """Read a required comma-separated list of whole numbers from ``low`` to ``high``."""
         pieces = self.text(option).split(",")
         return tuple(self._integer(option, piece, low, high) for piece in pieces)
@@ -116,9 +109,7 @@ class Section:
         """
         for option in options:
             if self.options.get(option, "0") not in ("0", "0.0"):
-                raise self.error(
-                    f"the option {option}={shortened(self.options[option])} is not supported", option
-                )
+                raise self.error(f"the option {option}={shortened(self.options[option])} is not supported", option)
 
     def _integer(self, option: str, text: str, low: int, high: int) -> int:
         try:
@@ -134,7 +125,7 @@ class Section:
             value = float(text)
         except ValueError:
             raise self.error(f"{option}= wants a number, not {shortened(text)!r}", option) from None
-        if not math.isfinite(value) or not low <= value <= high:
+        if not low <= value <= high:  # also where it is no number
             raise self.error(f"{option}={shortened(text)} is outside {low:g} to {high:g}", option)
         return value
 

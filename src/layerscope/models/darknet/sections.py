@@ -174,9 +174,7 @@ def _reorg(module: Callable[[int], nn.Module], place: Place) -> Step:
     if height % stride or width % stride:
         raise section.error(f"stride={stride} does not divide its input of {height} x {width}", "stride")
     if module is layers.Reorg and channels % stride**2:
-        raise section.error(
-            f"stride={stride} wants a multiple of {stride**2} channels, not {channels}", "stride"
-        )
+        raise section.error(f"stride={stride} wants a multiple of {stride**2} channels, not {channels}", "stride")
     return Step(
         sources=(place.index - 1,),
         shape=(channels * stride**2, height // stride, width // stride),

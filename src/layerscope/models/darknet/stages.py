@@ -68,9 +68,7 @@ def _backbone_end(config: Config, steps: Sequence[Step], sized: Sequence[bool]) 
         smallest = min((_area(steps[index]) for index in candidates), default=0)
         raw_heads = {index - 1 for index, step in enumerate(steps) if step.head}
         forks = [
-            index
-            for index in candidates
-            if index in read - raw_heads - {neck - 1} and _area(steps[index]) == smallest
+            index for index in candidates if index in read - raw_heads - {neck - 1} and _area(steps[index]) == smallest
         ]
         candidates = forks or [index for index in candidates if index not in raw_heads] or candidates
     return candidates[-1] if candidates else -1

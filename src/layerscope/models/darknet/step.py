@@ -118,7 +118,6 @@ class Place:
                 f"with {padding} rows of padding in all"
             )
         rows, columns = (
-            (length + padding - size) // stride + 1
-            for length, stride in zip((height, width), stride_yx, strict=True)
+            (length + padding - size) // stride + 1 for length, stride in zip((height, width), stride_yx, strict=True)
         )
         return rows, columns

@@ -91,9 +91,7 @@ class DarknetWeights:
     total: int
 
 
-def read_weights(
-    path: str | Path, slots: Sequence[WeightSlot], shapes: Mapping[str, Sequence[int]]
-) -> DarknetWeights:
+def read_weights(path: str | Path, slots: Sequence[WeightSlot], shapes: Mapping[str, Sequence[int]]) -> DarknetWeights:
     """Read a ``.weights`` file without a second copy of it in memory.
 
     Args:
@@ -130,9 +128,7 @@ def read_weights(
     return DarknetWeights(state=state, header=header, filled=filled, total=len(slots))
 
 
-def write_weights(
-    path: str | Path, slots: Sequence[WeightSlot], state: Mapping[str, Tensor], seen: int = 0
-) -> None:
+def write_weights(path: str | Path, slots: Sequence[WeightSlot], state: Mapping[str, Tensor], seen: int = 0) -> None:
     """Write a ``.weights`` file of version 0.2.5, whole or not at all.
 
     Args:
@@ -147,9 +143,7 @@ def write_weights(
     """
     missing = [key for slot in slots for key in slot.keys if key not in state]
     if missing:
-        raise WeightsMismatchError(
-            f"{len(missing)} of the slots' keys are not in the state dict, first {missing[0]}"
-        )
+        raise WeightsMismatchError(f"{len(missing)} of the slots' keys are not in the state dict, first {missing[0]}")
     file = Path(path)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
