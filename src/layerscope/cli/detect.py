@@ -42,8 +42,9 @@ def detect(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Find things, draw their boxes, and say which scale, cell, anchor and channels each came from.
+    """Find things and draw their boxes.
 
+    Each box says which scale, cell, anchor and head channels it came from.
     Writes FOLDER/NAME.png for each picture and FOLDER/boxes.json.
 
     \b

@@ -93,8 +93,9 @@ def run(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Write every channel of chosen layers as a picture, with sheets of all of them and a manifest of numbers.
+    """Write every channel of layers as pictures.
 
+    Each layer's channels become tiles and one sheet of all of them; manifest.json has their numbers.
     One picture: files lie in FOLDER itself, as FOLDER/backbone_block1/out0.jpg. Several: each has its own
     folder within it.
 

@@ -13,7 +13,7 @@ from torch import nn
 from layerscope.errors import LayerError, LayerscopeWarning, nearest
 from layerscope.hooks.select import Plan, Selection, select
 from layerscope.models.survey import tensors_in
-from layerscope.models.watch import watch
+from layerscope.models.watch import named_layers, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +61,11 @@ def catch(module: nn.Module, plan: Plan, take: Callable[[Heard, Tensor], None]) 
         How often each layer ran so far.
     """
 
+    taken = named_layers(module)
+
     def on_output(layer: str, ordinal: int, output: Any) -> None:
         if plan.wants(layer, ordinal):
-            for path, tensor in tensors_in(layer, output):
+            for path, tensor in tensors_in(layer, output, taken):
                 take(Heard(layer, path, ordinal), tensor)
 
     with watch(module, plan.layers, on_output) as calls:

@@ -12,7 +12,7 @@ from layerscope.models.receptive_field import Reach, ReceptiveFields
 from layerscope.models.watch import named_layers, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 __all__ = ["Layer", "survey", "tensors_in"]
 
@@ -41,18 +41,24 @@ class Layer:
     leaf: bool
 
 
-def tensors_in(name: str, output: Any) -> Iterator[tuple[str, Tensor]]:
+def tensors_in(name: str, output: Any, taken: Container[str] = ()) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a layer's output, each with its name.
 
     A single tensor, and a tuple or dict holding just one, keeps the layer's name. Several are ``name.0``,
-    ``name.1`` or ``name.key``, nested ones ``name.0.1``. What is no tensor is passed over.
+    ``name.1`` or ``name.key``, nested ones ``name.0.1``; where a layer is called so, ``name[0]``. What is no
+    tensor is passed over.
+
+    Args:
+        name: The layer's name.
+        output: What it gave.
+        taken: Names that belong to layers.
     """
     leaves = list(_leaves("", output))
     if len(leaves) == 1:
         yield name, leaves[0][1]
         return
     for path, tensor in leaves:
-        yield name + path, tensor
+        yield (f"{name}[{path[1:]}]" if name + path in taken else name + path), tensor
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Tensor]]:
@@ -92,7 +98,7 @@ def _listen(module: nn.Module, x: Tensor, weights: dict[str, Tensor]) -> tuple[L
     fields = ReceptiveFields(x)
 
     def on_output(name: str, ordinal: int, output: Any) -> None:
-        tensors = list(tensors_in(name, output))
+        tensors = list(tensors_in(name, output, found))
         for path, tensor in tensors:
             heard.append((path, ordinal, tensor, fields.of(tensor)))
         if not tensors:
@@ -121,6 +127,7 @@ def _listen(module: nn.Module, x: Tensor, weights: dict[str, Tensor]) -> tuple[L
 
 
 def _owners(name: str) -> Iterator[str]:
+    name = name.partition("[")[0]
     while name:
         yield name
         name = name.rpartition(".")[0]

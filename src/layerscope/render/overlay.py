@@ -41,13 +41,14 @@ def draw_overlay(
     cells going on to the border. Frame pixels that the network did not see keep their own colour.
 
     Args:
-        values: (h, w) uint8 or floats in [0, 1] (clipped; NaN as 0).
+        values: (h, w), or (h, w, 3) for a map that is in colour already: uint8 or floats in [0, 1] (clipped;
+            NaN as 0).
         pixels: (H, W, 3) uint8 RGB, the frame.
         placement: Where the frame lies in the input.
         colormap: The map's colours.
         alpha: How much of the colour is laid on, 0 to 1, in steps of 1/255.
         interpolation: ``bilinear`` or ``nearest``.
-        weigh_alpha: Lay on less where the value is small: alpha times the value.
+        weigh_alpha: Lay on less where the value is small: alpha times the value. A map in colour is laid on evenly.
 
     Returns:
         (H, W) RGB picture.
@@ -64,9 +65,14 @@ def draw_overlay(
     if not len(row_cells) or not len(column_cells):
         return picture
     box = (columns.start, rows.start, columns.stop, rows.stop)
-    levels = _sample(unit, row_cells, column_cells, interpolation)
-    colours = Image.fromarray(apply_colormap(levels, colormap))
-    if weigh_alpha:
+    if unit.ndim == 3:
+        bands = [_sample(unit[:, :, band], row_cells, column_cells, interpolation) for band in range(3)]
+        levels = np.stack(bands, axis=2)
+        colours = Image.fromarray(levels)
+    else:
+        levels = _sample(unit, row_cells, column_cells, interpolation)
+        colours = Image.fromarray(apply_colormap(levels, colormap))
+    if weigh_alpha and levels.ndim == 2:
         steps = np.rint(np.arange(256) * alpha).astype(np.uint8)
         weight = Image.fromarray(steps[levels])
     else:
@@ -82,9 +88,9 @@ def _checked(
     alpha: float,
     interpolation: str,
 ) -> NDArray[np.float32]:
-    """Refuse what cannot be laid over; return the map as (h, w) float32 in [0, 1]."""
+    """Refuse what cannot be laid over; return the map as (h, w) or (h, w, 3) float32 in [0, 1]."""
     values = np.asarray(values)
-    if values.ndim != 2 or values.size == 0:
+    if values.shape[2:] not in ((), (3,)) or values.ndim < 2 or values.size == 0:
         raise InputError(f"expected an (H, W) map, got shape {values.shape}; choose a channel or reduce it")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise InputError(f"expected (H, W, 3) uint8 pixels, got shape {pixels.shape} of {pixels.dtype}")

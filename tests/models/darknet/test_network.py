@@ -177,13 +177,19 @@ def test_outputs_are_let_go_once_no_layer_reads_them() -> None:
     assert counts == [0, 1, 2, 2, 2, 2, 2]
 
 
-def test_a_classifier_gives_its_last_layer_without_the_cost() -> None:
+def test_a_classifier_gives_its_last_layer() -> None:
     text = "[net]\nwidth=8\nheight=8\n[conv]\nfilters=5\n[avgpool]\n[softmax]\n[cost]\n"
     net = DarknetNetwork(parse_config(text, "classifier.cfg")).eval()
     (output,) = net(torch.rand(2, 3, 8, 8))
     assert output.shape == (2, 5, 1, 1)
     assert torch.allclose(output.sum(dim=1), torch.ones(2, 1, 1))
     assert net.heads == ()
+
+
+@pytest.mark.parametrize("section", ["[conv]\nfilters=5\n", "[connected]\noutput=5\n"])
+def test_the_activation_is_logistic_where_none_is_named(section: str) -> None:
+    net = on_meta("[net]\nwidth=4\nheight=4\n" + section)
+    assert isinstance(next(net.children()).activation, torch.nn.Sigmoid)
 
 
 def test_copies_and_meta_building() -> None:
@@ -206,9 +212,7 @@ SECTIONS = {
     "reorg3d": "[reorg3d]\nstride=2\n",
     "sam": "[conv]\nfilters=4\nactivation=logistic\n[sam]\nfrom=-2\n",
     "scale_wh": "[conv]\nfilters=1\nactivation=logistic\n[scale_channels]\nfrom=-2\nscale_wh=1\n",
-    "shortcut of three": (
-        "[conv]\nfilters=4\n[conv]\nfilters=2\n[conv]\nfilters=4\n[shortcut]\nfrom=-2,-3,-4\n"
-    ),
+    "shortcut of three": ("[conv]\nfilters=4\n[conv]\nfilters=2\n[conv]\nfilters=4\n[shortcut]\nfrom=-2,-3,-4\n"),
     "stride_x": "[conv]\nfilters=4\nsize=3\npad=1\nstride_x=2\nstride_y=1\nactivation=relu6\n",
     "weighted shortcut": (
         "[conv]\nfilters=4\n[shortcut]\nfrom=-2\nweights_type=per_channel\nweights_normalization=softmax\n"

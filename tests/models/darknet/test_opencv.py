@@ -193,17 +193,14 @@ def assert_every_layer_agrees(ours: DarknetNetwork, theirs: cv2.dnn.Net) -> None
     assert None not in names
     theirs.setInput(x)
     expected = theirs.forward(names)
-    for index, (section, mine, reference) in enumerate(
-        zip(ours.config.sections, seen, expected, strict=True)
-    ):
+    for index, (section, mine, reference) in enumerate(zip(ours.config.sections, seen, expected, strict=True)):
         if section.kind in ("yolo", "region"):
             assert_rows_agree(decoded_rows(ours, index, mine), reference.reshape(-1, reference.shape[-1]))
         else:
             error = relative_error(mine.reshape(reference[0].shape), reference[0])
             assert error < TOLERANCE, (section.name, error)
     raw = [seen[int(head.layer.split("_")[0])] for head in ours.heads]
-    last = -2 if ours.config.sections[-1].kind == "cost" else -1
-    for output, head in zip(outputs, raw or [seen[last]], strict=True):
+    for output, head in zip(outputs, raw or [seen[-1]], strict=True):
         np.testing.assert_array_equal(output, head)
 
 
@@ -218,9 +215,7 @@ def assert_rows_agree(mine: np.ndarray, reference: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_layer_of_a_published_cfg_agrees_with_opencv(
-    name: str, shared_data: Path, tmp_path: Path
-) -> None:
+def test_every_layer_of_a_published_cfg_agrees_with_opencv(name: str, shared_data: Path, tmp_path: Path) -> None:
     text = (shared_data / "cfg" / f"{name}.cfg").read_text()
     assert_every_layer_agrees(*seeded_pair(text, name, tmp_path, seed=3, size_hw=(96, 128)))
 

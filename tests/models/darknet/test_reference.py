@@ -34,9 +34,7 @@ def test_a_trained_network_gives_the_reference_maps(name: str, picture: str, sha
     pixels = reference.pop("input_uint8")
     seen, outputs = our_outputs(net, pixels.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255))
 
-    heads = {
-        f"head_{head.layer.split('_')[0]}": output for head, output in zip(net.heads, outputs, strict=True)
-    }
+    heads = {f"head_{head.layer.split('_')[0]}": output for head, output in zip(net.heads, outputs, strict=True)}
     assert heads.keys() <= reference.keys()
     for key, expected in reference.items():
         kind, _, index = key.partition("_")

@@ -108,9 +108,7 @@ def test_numbers_land_in_darknets_order(net: DarknetNetwork, tmp_path: Path) -> 
         (struct.pack("<iiiQ", 1001, 0, 0, 3), 3, True),
     ],
 )
-def test_every_header_version(
-    header: bytes, seen: int, transposed: bool, net: DarknetNetwork, tmp_path: Path
-) -> None:
+def test_every_header_version(header: bytes, seen: int, transposed: bool, net: DarknetNetwork, tmp_path: Path) -> None:
     assert looks_like_weights(header)
     file = tmp_path / "a.weights"
     file.write_bytes(numbered(sum(SLOT_NUMBERS), header))
@@ -146,9 +144,7 @@ def test_trained_weights_come_back_byte_for_byte(shared_data: Path, tmp_path: Pa
         assert (tmp_path / name).read_bytes()[20:] == (folder / f"{name}.weights").read_bytes()[20:]
 
 
-def test_tensors_are_views_of_one_map_and_never_write_to_the_file(
-    net: DarknetNetwork, tmp_path: Path
-) -> None:
+def test_tensors_are_views_of_one_map_and_never_write_to_the_file(net: DarknetNetwork, tmp_path: Path) -> None:
     file = tmp_path / "a.weights"
     file.write_bytes(numbered(sum(SLOT_NUMBERS)))
     loaded = read_weights(file, net.slots, shapes_of(net))

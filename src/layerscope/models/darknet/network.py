@@ -60,7 +60,7 @@ class DarknetNetwork(nn.Module):
         names = tuple(section.name for section in config.sections)
         self.stages = tuple(names[index] for index in find_stages(config, input_shape, steps))
         self._sources = tuple(step.sources for step in steps)
-        self._outputs = _outputs(config, steps)
+        self._outputs = _outputs(steps)
         self._finished = _finished(self._sources, self._outputs)
         for name, step in zip(names, steps, strict=True):
             self.add_module(name, step.make())
@@ -84,15 +84,10 @@ class DarknetNetwork(nn.Module):
         return [kept[index] for index in self._outputs]
 
 
-def _outputs(config: Config, steps: Sequence[Step]) -> tuple[int, ...]:
-    """Find the layers whose outputs the network gives; a cost layer is not one."""
+def _outputs(steps: Sequence[Step]) -> tuple[int, ...]:
+    """Find the layers whose outputs the network gives: those that detection layers read, else the last."""
     heads = tuple(step.sources[0] for step in steps if step.head)
-    if heads:
-        return heads
-    last = len(steps) - 1
-    while last > 0 and config.sections[last].kind == "cost":
-        last -= 1
-    return (last,)
+    return heads or (len(steps) - 1,)
 
 
 def _finished(sources: Sequence[Sequence[int]], outputs: Sequence[int]) -> tuple[tuple[int, ...], ...]:
