@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -53,9 +54,15 @@ def kind_of(head: bytes) -> str | None:
         return "safetensors"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
-    if head and all(byte in b"\t\r\n" or byte >= 32 for byte in head):
-        return "text"
-    return None
+    return "text" if head and _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # a letter may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter.isspace() for letter in text)
 
 
 def read_state(path: Path, kind: str, *, trust_pickle: bool = False) -> dict[str, Tensor]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SOURCES", "load"]
 
+MOST_CLASSES = 100_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -92,6 +94,8 @@ def load(
         raise SourceError(
             f"no network is called {source!r}; there are {', '.join(SOURCE_FORMS)}{nearest(kind, SOURCES)}"
         )
+    if classes is not None and not 1 <= classes <= MOST_CLASSES:
+        raise OptionError(f"classes: expected a number from 1 to {MOST_CLASSES}, got {classes}")
     if weights == "official":
         weights = official_weights(kind)
     request = Request(
