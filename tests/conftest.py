@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+
+import layerscope as ls
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -87,3 +90,78 @@ class Nothing(nn.Module):
 def nasty() -> Nasty:
     torch.manual_seed(0)
     return Nasty().eval()
+
+
+TINY_CFG = """\
+[net]
+width=64
+height=64
+channels=3
+
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=1
+pad=1
+activation=leaky
+
+[shortcut]
+from=-2
+activation=linear
+
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+stride=2
+pad=1
+activation=relu
+
+[convolutional]
+batch_normalize=1
+filters=6
+size=1
+stride=1
+activation=linear
+
+[shortcut]
+from=-2
+activation=linear
+
+[convolutional]
+filters=14
+size=1
+stride=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=8,8, 20,20
+classes=2
+num=2
+"""
+
+
+@pytest.fixture
+def tiny_cfg(tmp_path: Path) -> Path:
+    """A small detector: 8 layers, stages 2_shortcut (4 channels) and 5_shortcut (6 channels), two classes."""
+    path = tmp_path / "tiny.cfg"
+    path.write_text(TINY_CFG)
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_cfg: Path) -> ls.Network:
+    """The small detector, loaded with seeded weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ls.LayerscopeWarning)
+        return ls.load(f"darknet:{tiny_cfg}", device="cpu")

@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import recipe_oracle
 import torch
 from typer.testing import CliRunner
 
 import layerscope as ls
+import recipe_oracle
 from layerscope.cli import app
 
 CHANNELS = {f"backbone_block{n}": count for n, count in enumerate((64, 128, 256, 512, 1024), start=1)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from layerscope.hooks.tape import Heard, catch, final_name
 from layerscope.inputs import MAX_PIXELS, find_inputs, prepare
 from layerscope.models.survey import tensors_in
 from layerscope.sinks.drawing import Drawing, preset_options
-from layerscope.sinks.folders import claim, layer_folders, move_into, staging
+from layerscope.sinks.folders import claim, frame_folder, layer_folders, move_into, staging
 from layerscope.sinks.manifest import FrameRecord, Manifest, PlacementRecord, describe_run, write_manifest
 from layerscope.sinks.run_folder import Run, count_pictures, open_run
 from layerscope.sinks.sink import Sink, Target
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from layerscope.inputs import Frame, Input, InputSource, Placement, Preparation, PreparationOptions
     from layerscope.models.network import Network
 
-__all__ = ["Progress", "run"]
+__all__ = ["Progress", "Report", "nothing_readable", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +129,10 @@ def run(
     was_there = out.exists()
     claim(out, overwrite=overwrite)
     try:
-        frames, failures = _frames(job, found, out, progress or (lambda _progress: None))
+        frames, errors = _frames(job, found, out, progress or (lambda _progress: None))
         if not frames:
-            raise InputError("; ".join(failures.values()))
+            raise nothing_readable(errors)
+        failures = {name: str(error) for name, error in errors.items()}
         manifest = describe_run(net, job.preparation, drawing, job.sinks, frames, failures)
         _place_manifest(manifest, out)
     except BaseException:
@@ -139,6 +140,13 @@ def run(
             out.rmdir()
         raise
     return open_run(out)
+
+
+def nothing_readable(errors: Mapping[str, InputError]) -> InputError:
+    """Phrase the error for a run none of whose pictures could be read; a single one keeps its own."""
+    if len(errors) == 1:
+        return next(iter(errors.values()))
+    return InputError(f"none of {len(errors)} pictures could be read: {'; '.join(map(str, errors.values()))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,30 +171,32 @@ class _Passed:
     silent: tuple[str, ...]
 
 
-def _frames(job: _Job, found: Sequence[Input], out: Path, report: Report) -> tuple[list[FrameRecord], dict[str, str]]:
-    """Take all frames through; return the records of the good ones and the reasons of the bad ones."""
+def _frames(
+    job: _Job, found: Sequence[Input], out: Path, report: Report
+) -> tuple[list[FrameRecord], dict[str, InputError]]:
+    """Take all frames through; return the records of the good ones and what is wrong with the bad ones."""
     done: list[FrameRecord] = []
-    failures: dict[str, str] = {}
+    errors: dict[str, InputError] = {}
     waiting: list[Future[FrameRecord]] = []
 
     def finish() -> None:
         done.extend(future.result() for future in waiting)
         waiting.clear()
         pictures = sum(count_pictures(record) for record in done)
-        report(Progress(frames=len(done) + len(failures), of_frames=len(found), pictures=pictures))
+        report(Progress(frames=len(done) + len(errors), of_frames=len(found), pictures=pictures))
 
     with _writer(out, alone=len(found) == 1) as start:
         for item in found:
             try:
                 frame = item.open()
             except InputError as error:
-                failures[item.name] = str(error)
+                errors[item.name] = error
                 continue
             passed = _pass(job, frame)
             finish()
             waiting.append(start(passed))
         finish()
-    return done, failures
+    return done, errors
 
 
 def _pass(job: _Job, frame: Frame) -> _Passed:
@@ -220,7 +230,9 @@ def _writer(out: Path, *, alone: bool) -> Iterator[Callable[[_Passed], Future[Fr
     with ThreadPoolExecutor(workers) as encoders, ThreadPoolExecutor(1) as finisher:
 
         def start(passed: _Passed) -> Future[FrameRecord]:
-            return finisher.submit(_write_frame, passed, out, "." if alone else passed.frame.name, encoders)
+            return finisher.submit(
+                _write_frame, passed, out, "." if alone else frame_folder(passed.frame.name), encoders
+            )
 
         yield start
 
@@ -230,13 +242,14 @@ def _write_frame(passed: _Passed, out: Path, folder: str, encoders: ThreadPoolEx
     folders = layer_folders(passed.taken)
     with _as_output_errors(out), staging(out) as staged:
         started = {
-            layer: {
-                kind: encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
-                for kind, write in item.writes.items()
-            }
+            (layer, kind): encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
             for layer, item in passed.taken.items()
+            for kind, write in item.writes.items()
         }
-        paths = {layer: {kind: future.result() for kind, future in kinds.items()} for layer, kinds in started.items()}
+        _wait(started.values())
+        paths: dict[str, dict[str, str]] = {layer: {} for layer in passed.taken}
+        for (layer, kind), future in started.items():
+            paths[layer][kind] = future.result()
         move_into(staged, out / folder)
     placement = passed.placement
     return FrameRecord(
@@ -253,6 +266,16 @@ def _write_frame(passed: _Passed, out: Path, folder: str, encoders: ThreadPoolEx
         layers=[item.record(layer, paths[layer]) for layer, item in passed.taken.items()],
         silent=list(passed.silent),
     )
+
+
+def _wait(futures: Collection[Future[str]]) -> None:
+    """Wait until nothing is being written any more; after a first failure, what has not begun is dropped."""
+    wait(futures, return_when=FIRST_EXCEPTION)
+    if any(future.done() and future.exception() for future in futures):
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise next(error for future in futures if not future.cancelled() and (error := future.exception()))
 
 
 def _place_manifest(manifest: Manifest, out: Path) -> None:

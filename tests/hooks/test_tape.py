@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 import layerscope as ls
 from layerscope.errors import LayerError, LayerscopeWarning, UnknownLayerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @contextmanager
@@ -130,9 +133,7 @@ def test_gradients_are_bit_equal_with_and_without() -> None:
 
 
 @pytest.mark.parametrize("ending", ["success", "error in the body", "failed registration", "error in the forward"])
-def test_no_hook_and_no_mode_is_left_changed(
-    nasty: nn.Module, ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_hook_and_no_mode_is_left_changed(nasty: nn.Module, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nasty.norm.train()
     handle = nasty.conv.register_forward_hook(lambda *_: None)  # the user's own
     hooks, modes = hooks_of(nasty), modes_of(nasty)
@@ -148,10 +149,13 @@ def test_no_hook_and_no_mode_is_left_changed(
     elif ending == "success":
         quiet_tap(nasty, x)
     else:
-        body: Callable[[], object] = (lambda: nasty(x[:, :2])) if "forward" in ending else (lambda: 1 / 0)
-        with pytest.raises((ZeroDivisionError, RuntimeError)), ls.tap(nasty):
+
+        def fail() -> object:
             nasty.eval()
-            body()
+            return nasty(x[:, :2]) if "forward" in ending else 1 / 0
+
+        with pytest.raises((ZeroDivisionError, RuntimeError)), ls.tap(nasty):
+            fail()
     assert hooks_of(nasty) == hooks
     assert modes_of(nasty) == modes
     handle.remove()

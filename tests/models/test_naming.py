@@ -22,7 +22,7 @@ FAMILIES = {
     "D_ultralytics_yaml_v9": "ultralytics/yolov3 since v9.6",
     "E_mmdetection": "mmdetection",
 }
-EPS = {name: 1e-5 for name in FAMILIES} | {"C_ultralytics_v7_v8": 1e-4, "D_ultralytics_yaml_v9": 1e-3}
+EPS = dict.fromkeys(FAMILIES, 1e-05) | {"C_ultralytics_v7_v8": 1e-4, "D_ultralytics_yaml_v9": 1e-3}
 CLASSES = 7
 
 
@@ -107,9 +107,7 @@ def test_counters_that_old_files_lack_are_no_loss(table: list[dict], own: dict, 
     assert fit(state, own, slots).whole
 
 
-def test_a_backbone_saved_alone_is_found_and_what_lacks_is_named(
-    table: list[dict], own: dict, slots: tuple
-) -> None:
+def test_a_backbone_saved_alone_is_found_and_what_lacks_is_named(table: list[dict], own: dict, slots: tuple) -> None:
     state = foreign_state(table, "A_bubbliiiing")
     alone = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     fitted = fit(alone, own, slots)

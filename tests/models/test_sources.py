@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +18,9 @@ from layerscope.errors import LayerscopeWarning, OptionError, SourceError, Weigh
 from layerscope.models.darknet import write_weights
 from layerscope.models.seeded import seeded_tensor
 from layerscope.models.yolov3 import YOLOv3
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SEED1_SHA256 = "fea8b0b70fb01389daa90d1ebf53ea93f35d1f71be838be60f34d595864bb56b"
 

@@ -33,9 +33,7 @@ def overlay(**options):
 
 DRAWINGS = {
     "sheet_grey": lambda: draw_sheet(ramp_tiles(), labels=[""] * 5, tile_px=16, gap_px=4),
-    "sheet_colour": lambda: draw_sheet(
-        ramp_tiles(), labels=[""] * 5, tile_px=16, gap_px=4, colormap="RdBu_r"
-    ),
+    "sheet_colour": lambda: draw_sheet(ramp_tiles(), labels=[""] * 5, tile_px=16, gap_px=4, colormap="RdBu_r"),
     "sheet_reduced": lambda: draw_sheet(
         ramp_tiles(), labels=[""] * 5, tile_px=5, gap_px=0, columns=5, colormap="viridis"
     ),

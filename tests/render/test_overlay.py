@@ -56,9 +56,7 @@ def test_an_overlay_equals_its_plain_loop(how, interpolation, frame_hw, input_hw
     unit = np.random.default_rng(seed).random(map_hw)
     frame = np.full((*frame_hw, 3), 7, np.uint8)
     expected = slow_overlay(unit, placement, interpolation)
-    got = np.asarray(
-        draw_overlay(unit, frame, placement, colormap="grey", alpha=1, interpolation=interpolation)
-    )
+    got = np.asarray(draw_overlay(unit, frame, placement, colormap="grey", alpha=1, interpolation=interpolation))
     seen = ~np.isnan(expected)
     assert (got[~seen] == 7).all()
     np.testing.assert_allclose(got[seen][:, 0], expected[seen] * 255, atol=0.51)
@@ -98,9 +96,7 @@ def test_an_overlay_lies_on_the_bright_spot(how):
             draw_overlay(unit / unit.max(), np.zeros_like(frame), placement, colormap="grey", alpha=1,
                          interpolation=interpolation)
         )[..., 0].astype(float)  # fmt: skip
-        centre = [
-            (got.sum(axis) * (np.arange(got.shape[1 - axis]) + 0.5)).sum() / got.sum() for axis in (0, 1)
-        ]
+        centre = [(got.sum(axis) * (np.arange(got.shape[1 - axis]) + 0.5)).sum() / got.sum() for axis in (0, 1)]
         # Within half a cell of the spot's own centre.
         reach = 4 / placement.scale_xy[0], 4 / placement.scale_xy[1]
         assert abs(centre[0] - 75) <= reach[0]

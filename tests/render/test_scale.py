@@ -65,9 +65,7 @@ def test_every_rule_equals_its_plain_loop(rule, values):
     unit = to_unit(torch.from_numpy(values), rule).numpy()
     np.testing.assert_allclose(unit, slow_unit(values, rule), atol=2e-4)
     scaled = to_bytes(torch.from_numpy(values), rule)
-    np.testing.assert_allclose(
-        np.stack([scaled.low, scaled.high], 1), slow_ends(values, rule), rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(np.stack([scaled.low, scaled.high], 1), slow_ends(values, rule), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", SCALES)

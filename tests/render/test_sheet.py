@@ -52,8 +52,7 @@ def test_every_cell_is_used_in_order_and_none_touches_another(count, map_hw, col
     assert across >= layout.tile_hw[1]
     top, left = layout.origin_yx
     assert corners == [
-        (top + index // layout.columns * down, left + index % layout.columns * across)
-        for index in range(count)
+        (top + index // layout.columns * down, left + index % layout.columns * across) for index in range(count)
     ]
     assert corners[-1][0] + layout.tile_hw[0] <= layout.size_hw[0]
     assert left + (layout.columns - 1) * across + layout.tile_hw[1] <= layout.size_hw[1]
@@ -119,9 +118,7 @@ def test_a_colormap_colours_the_tiles():
 def test_grey_sheets_are_one_byte_a_pixel_and_equal_their_coloured_selves():
     tiles = random_tiles((6, 5, 5))
     grey = draw_sheet(tiles, header=["stem"], value_range=(0, 1), colormap="gray")
-    in_colour = draw_sheet(
-        np.repeat(tiles[..., None], 3, 3), header=["stem"], value_range=(0, 1), colormap="grey"
-    )
+    in_colour = draw_sheet(np.repeat(tiles[..., None], 3, 3), header=["stem"], value_range=(0, 1), colormap="grey")
     assert (grey.mode, in_colour.mode) == ("L", "RGB")
     np.testing.assert_array_equal(np.asarray(grey.convert("RGB")), np.asarray(in_colour))
 
@@ -182,9 +179,7 @@ def test_a_header_takes_any_characters_and_nothing_is_cut_off(text):
 
 def test_the_colour_bar_runs_from_the_low_colour_to_the_high_one():
     layout = sheet_layout(4, (13, 13), header=["stem"], bar=True)
-    sheet = draw_sheet(
-        np.zeros((4, 13, 13), np.uint8), header=["stem"], value_range=(-1, 1), colormap="viridis"
-    )
+    sheet = draw_sheet(np.zeros((4, 13, 13), np.uint8), header=["stem"], value_range=(-1, 1), colormap="viridis")
     height, width = layout.header.bar_hw
     y, x = layout.header_yx[0] + layout.header.bar_y, layout.header_yx[1]
     bar = np.asarray(sheet)[y : y + height, x : x + width]

@@ -51,9 +51,7 @@ def test_statistics_equal_a_plain_loop(dtype):
     values = mixed_map(dtype)
     got = channel_statistics(values)
     expected = [np.array(column) for column in zip(*slow_statistics(values), strict=True)]
-    for name, column in zip(
-        ("min", "max", "mean", "zero_share", "constant", "nan", "inf"), expected, strict=True
-    ):
+    for name, column in zip(("min", "max", "mean", "zero_share", "constant", "nan", "inf"), expected, strict=True):
         np.testing.assert_allclose(getattr(got, name), column, rtol=1e-6, atol=1e-7, err_msg=name)
     np.testing.assert_array_equal(got.finite, ~(got.nan | got.inf))
 

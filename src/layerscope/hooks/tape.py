@@ -60,7 +60,6 @@ def catch(module: nn.Module, plan: Plan, take: Callable[[Heard, Tensor], None]) 
     Yields:
         How often each layer ran so far.
     """
-
     taken = named_layers(module)
 
     def on_output(layer: str, ordinal: int, output: Any) -> None:

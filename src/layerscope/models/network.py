@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,9 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.module.parameters()).device
+        """Where its weights are; the CPU for a network that has none."""
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def prepared(self, **options: Unpack[PreparationOptions]) -> Preparation:
         """Return its preparation with some options replaced, checked against what it can take."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -38,17 +40,18 @@ class Axis:
             self.jump * stride,
         )
 
-    def enlarged(self, factor: int) -> Axis:
-        """Repeat every cell; the bounds hold for each of the copies."""
+    def enlarged(self, factor: int, kernel: int, padding: float = 0, dilation: int = 1) -> Axis:
+        """Spread every cell over ``kernel`` finer ones, ``factor`` per cell: a window the other way round."""
         jump = self.jump / factor
-        return Axis(self.low - (factor - 1) * jump, self.high, jump)
+        return Axis(
+            self.low - ((kernel - 1) * dilation - padding) * jump,
+            self.high + padding * jump,
+            jump,
+        )
 
     def joined(self, other: Axis) -> Axis:
         """See what either sees."""
-        return Axis(min(self.low, other.low), max(self.high, other.high), max(self.jump, other.jump))
-
-
-EVERYTHING = Axis(-math.inf, math.inf, 1.0)
+        return Axis(min(self.low, other.low), max(self.high, other.high), self.jump)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,18 @@ class Reach:
     @property
     def size_hw(self) -> tuple[float, float]:
         """Height and width, input pixels; ``inf`` where it is everything."""
-        return self.down.high - self.down.low + 1, self.across.high - self.across.low + 1
+        return _pixels(self.down), _pixels(self.across)
 
-    def joined(self, other: Reach) -> Reach:
-        """See what either sees."""
+    def joined(self, other: Reach) -> Reach | None:
+        """See what either sees; None where their cells are not equally far apart."""
+        if EVERYTHING in (self, other):
+            return EVERYTHING
+        if not (math.isclose(self.down.jump, other.down.jump) and math.isclose(self.across.jump, other.across.jump)):
+            return None
         return Reach(self.down.joined(other.down), self.across.joined(other.across))
 
+
+EVERYTHING = Reach(Axis(-math.inf, math.inf), Axis(-math.inf, math.inf))
 
 Known = tuple[Tensor, Reach]
 
@@ -74,13 +83,15 @@ Known = tuple[Tensor, Reach]
 class ReceptiveFields(TorchFunctionMode):
     """While entered, follows every operation from the input on.
 
+    What an operation that is not understood gives, and all that is made of it, is not known.
+
     Args:
         x: (N, C, H, W) the tensor that the network is called with.
     """
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()
-        self._reaches: Any = WeakIdKeyDictionary()
+        self._reaches: Any = WeakIdKeyDictionary()  # all that depends on the input; None: it is not known how
         self._reaches[x] = Reach(Axis(), Axis())
 
     def of(self, tensor: Tensor) -> Reach | None:
@@ -94,40 +105,80 @@ class ReceptiveFields(TorchFunctionMode):
         """Run the operation and note what its output sees."""
         kwargs = kwargs or {}
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        before = [(tensor, reach) for tensor in inputs if (reach := self.of(tensor)) is not None]
+        before = [(tensor, self._reaches[tensor]) for tensor in inputs if tensor in self._reaches]
         output = func(*args, **kwargs)
         if before:
-            for tensor in tree_leaves(output):
+            name = func.__name__.strip("_")
+            for tensor in tree_leaves(args[0] if name == "setitem" else output):
                 if isinstance(tensor, Tensor):
-                    self._note(func.__name__, tensor, before, args, kwargs)
+                    self._reaches[tensor] = _reach(name, tensor, before, args, kwargs)
         return output
 
-    def _note(
-        self, name: str, output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        rule = RULES.get(name, _cellwise)
-        reach = rule(output, before, args, kwargs)
-        if reach is not None:
-            self._reaches[output] = reach
-        elif output in self._reaches:
-            del self._reaches[output]
 
-
-def _cellwise(output: Tensor, before: list[Known], _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Reach | None:
-    """Every cell from the same cells: activations, sums, concatenations; single cells are spread over all."""
-    if output.ndim < 3:
-        return Reach(EVERYTHING, EVERYTHING)
-    if output.ndim != 4:
+def _reach(
+    name: str,
+    output: Tensor,
+    before: list[tuple[Tensor, Reach | None]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Reach | None:
+    """Tell what a cell of an operation's output sees, by what the cells of its inputs see."""
+    known = [(tensor, reach) for tensor, reach in before if reach is not None]
+    if output.ndim < 3 or any(reach == EVERYTHING for _, reach in known):
+        return EVERYTHING
+    if len(known) < len(before):
         return None
-    reach: Reach | None = None
-    for tensor, own in before:
-        seen = own
+    if name in WINDOWS:
+        return WINDOWS[name](output, known[0], args, kwargs) if len(known) == 1 else None
+    if name in OVER_AXES and not isinstance(_argument(args, kwargs, 1, "dim", ()), Tensor):
+        return _over_axes(known[0], args, kwargs)
+    if name in CELLWISE or _is_pointwise(name):
+        return _together(output, known)
+    if name in MOVES_AXES and _same_axes(output, known[0][0], args):
+        return known[0][1]
+    return EVERYTHING if name in OVER_ALL or output.shape[-2:] == (1, 1) else None
+
+
+@cache
+def _is_pointwise(name: str) -> bool:
+    """Ask PyTorch whether an operation works number by number."""
+    operation = getattr(torch.ops.aten, name, None)
+    if operation is None:
+        return False
+    return any(torch.Tag.pointwise in getattr(operation, kind).tags for kind in operation.overloads())
+
+
+def _together(output: Tensor, known: list[Known]) -> Reach | None:
+    """Every cell from the same cells of all inputs; a single cell is spread over all."""
+    reach: Reach | None = known[0][1]
+    for tensor, own in known:
         if tensor.shape[-2:] != output.shape[-2:]:
-            if (1, 1) not in (tensor.shape[-2:], output.shape[-2:]):
-                return None
-            seen = Reach(EVERYTHING, EVERYTHING)
-        reach = seen if reach is None else reach.joined(seen)
+            return EVERYTHING if tensor.shape[-2:] == (1, 1) else None
+        reach = reach.joined(own) if reach is not None else None
     return reach
+
+
+def _over_axes(before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+    """Keep what a cell sees where the axes are not rows or columns; over both of them it is everything."""
+    tensor, reach = before
+    axes = _argument(args, kwargs, 1, "dim", ())
+    places = {axis % tensor.ndim - tensor.ndim for axis in ((axes,) if isinstance(axes, int) else axes)}
+    if not places or places >= {-1, -2}:
+        return EVERYTHING
+    return None if places & {-1, -2} else reach
+
+
+def _same_axes(output: Tensor, tensor: Tensor, args: tuple[Any, ...]) -> bool:
+    """Tell whether a view's last two axes still are its tensor's: rows and columns in the same steps."""
+    index = args[1] if len(args) > 1 and isinstance(args[1], tuple) else args[1:]
+    if any(isinstance(part, Tensor | list) for part in index[0 if Ellipsis in index[:1] else 2 :]):
+        return False
+    return output.shape[-2:] == tensor.shape[-2:] and output.stride()[-2:] == tensor.stride()[-2:]
+
+
+def _pixels(axis: Axis) -> float:
+    length = axis.high - axis.low + 1
+    return length if math.isinf(length) else math.floor(length + 1e-6)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -150,49 +201,164 @@ def _windowed(reach: Reach, kernel: Any, stride: Any, padding: Any, dilation: An
     return Reach(reach.down.windowed(k[0], s[0], p[0], d[0]), reach.across.windowed(k[1], s[1], p[1], d[1]))
 
 
-def _convolution(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+def _convolution(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     weight = args[1] if len(args) > 1 else kwargs["weight"]
     stride, padding, dilation = (
         _argument(args, kwargs, place, name, default)
         for place, name, default in ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1))
     )
-    return _windowed(before[0][1], tuple(weight.shape[-2:]), stride, padding, dilation)
+    return _windowed(before[1], tuple(weight.shape[-2:]), stride, padding, dilation)
 
 
-def _maximum_pool(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+def _transposed(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+    weight = args[1] if len(args) > 1 else kwargs["weight"]
+    stride, padding, dilation = (
+        _pair(_argument(args, kwargs, place, name, default))
+        for place, name, default in ((3, "stride", 1), (4, "padding", 0), (7, "dilation", 1))
+    )
+    (kernel_down, kernel_across), reach = weight.shape[-2:], before[1]
+    return Reach(
+        reach.down.enlarged(stride[0], kernel_down, padding[0], dilation[0]),
+        reach.across.enlarged(stride[1], kernel_across, padding[1], dilation[1]),
+    )
+
+
+def _maximum_pool(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     kernel = _argument(args, kwargs, 1, "kernel_size", 1)
     stride = _argument(args, kwargs, 2, "stride", kernel)
     padding = _argument(args, kwargs, 3, "padding", 0)
-    return _windowed(before[0][1], kernel, stride, padding, _argument(args, kwargs, 4, "dilation", 1))
+    return _windowed(before[1], kernel, stride, padding, _argument(args, kwargs, 4, "dilation", 1))
 
 
-def _average_pool(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+def _average_pool(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     kernel = _argument(args, kwargs, 1, "kernel_size", 1)
     stride = _argument(args, kwargs, 2, "stride", kernel)
-    return _windowed(before[0][1], kernel, stride, _argument(args, kwargs, 3, "padding", 0), 1)
+    return _windowed(before[1], kernel, stride, _argument(args, kwargs, 3, "padding", 0), 1)
 
 
-def _pad(_output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+def _adaptive_pool(output: Tensor, before: Known, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Reach | None:
+    tensor, reach = before
+    if output.shape[-2:] == (1, 1):
+        return EVERYTHING
+    if any(old % new for old, new in zip(tensor.shape[-2:], output.shape[-2:], strict=True)):
+        return None
+    kernel = [old // new for old, new in zip(tensor.shape[-2:], output.shape[-2:], strict=True)]
+    return _windowed(reach, kernel, kernel, 0, 1)
+
+
+def _pad(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     amounts = args[1] if len(args) > 1 else kwargs["pad"]
     left, top = amounts[0], amounts[2] if len(amounts) > 2 else 0
-    reach = before[0][1]
+    reach = before[1]
     return Reach(reach.down.windowed(1, 1, top, 1), reach.across.windowed(1, 1, left, 1))
 
 
-def _interpolate(output: Tensor, before: list[Known], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
-    tensor, reach = before[0]
-    factors = [new / old for new, old in zip(output.shape[-2:], tensor.shape[-2:], strict=True)]
+def _interpolate(output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+    tensor, reach = before
+    down, across = (new / old for new, old in zip(output.shape[-2:], tensor.shape[-2:], strict=True))
     mode = _argument(args, kwargs, 3, "mode", "nearest")
-    if mode != "nearest" or any(factor != int(factor) for factor in factors):
+    smooth = mode == "bilinear" and not _argument(args, kwargs, 4, "align_corners", False)
+    if down % 1 or across % 1 or not (smooth or mode in ("nearest", "nearest-exact")):
         return None
-    return Reach(reach.down.enlarged(int(factors[0])), reach.across.enlarged(int(factors[1])))
+    axes = ((reach.down, int(down)), (reach.across, int(across)))
+    if not smooth:
+        return Reach(*(axis.enlarged(factor, factor) for axis, factor in axes))
+    # A finer cell lies between two: it sees those whose centres are less than a cell away.
+    return Reach(*(axis.enlarged(factor, 2 * factor, factor / 2) for axis, factor in axes))
 
 
-RULES: dict[str, Callable[[Tensor, list[Known], tuple[Any, ...], dict[str, Any]], Reach | None]] = {
+def _normalised(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+    """Batch norm by stored statistics is cell by cell, by the input's own it sees all of it."""
+    own = _argument(args, kwargs, 5, "training", False)
+    return EVERYTHING if own else before[1]
+
+
+WINDOWS: dict[str, Callable[[Tensor, Known, tuple[Any, ...], dict[str, Any]], Reach | None]] = {
+    "adaptive_avg_pool2d": _adaptive_pool,
+    "adaptive_max_pool2d": _adaptive_pool,
     "avg_pool2d": _average_pool,
+    "batch_norm": _normalised,
     "conv2d": _convolution,
+    "conv_transpose2d": _transposed,
     "interpolate": _interpolate,
     "max_pool2d": _maximum_pool,
+    "max_pool2d_with_indices": _maximum_pool,
     "pad": _pad,
 }
-"""Operations that move a cell's window; every other one is taken cell by cell if its output has its input's size."""
+"""Operations that move a cell's window or decide about it by their options."""
+
+CELLWISE = frozenset(
+    [
+        "alpha_dropout",
+        "bfloat16",
+        "cat",
+        "chunk",
+        "concat",
+        "concatenate",
+        "contiguous",
+        "copy",
+        "cpu",
+        "cuda",
+        "detach",
+        "double",
+        "dropout",
+        "dropout2d",
+        "feature_alpha_dropout",
+        "flatten",
+        "float",
+        "glu",
+        "half",
+        "hardswish",
+        "local_response_norm",
+        "log_sigmoid",
+        "narrow",
+        "ones_like",
+        "prelu",
+        "rdiv",
+        "reshape",
+        "rpow",
+        "softsign",
+        "split",
+        "split_with_sizes",
+        "squeeze",
+        "stack",
+        "tanhshrink",
+        "to",
+        "type",
+        "type_as",
+        "unflatten",
+        "unsqueeze",
+        "view",
+        "view_as",
+        "zeros_like",
+    ]
+)
+"""Operations beside PyTorch's pointwise ones whose cells come from the same cells, if rows and columns stay."""
+
+MOVES_AXES = frozenset(
+    ["expand", "expand_as", "get", "getitem", "movedim", "permute", "swapaxes", "transpose", "unbind"]
+)
+"""Operations that may exchange or shorten axes."""
+
+OVER_AXES = frozenset(
+    [
+        "all",
+        "amax",
+        "amin",
+        "any",
+        "argmax",
+        "argmin",
+        "log_softmax",
+        "logsumexp",
+        "max",
+        "mean",
+        "min",
+        "prod",
+        "softmax",
+        "sum",
+    ]
+)
+"""Operations that bring the numbers along some axes together."""
+
+OVER_ALL = frozenset(("group_norm", "instance_norm", "layer_norm"))
+"""Operations whose every output hangs on all of the input, by its mean and variance."""

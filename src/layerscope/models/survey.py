@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,54 +84,47 @@ def survey(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
         x: (1, C, H, W) an input; only its shape matters where shapes suffice.
     """
     try:
-        weights = {
-            name: torch.empty_like(tensor, device="meta")
-            for name, tensor in (*module.named_parameters(), *module.named_buffers())
-        }
-        return _listen(module, x.to("meta"), weights)
-    except (RuntimeError, NotImplementedError):
-        return _listen(module, x, {})
+        return _listen(_on_shapes(module), x.to("meta"))
+    except Exception:  # whatever it is that shapes alone cannot do; what is wrong with the network comes again
+        return _listen(module, x)
 
 
-def _listen(module: nn.Module, x: Tensor, weights: dict[str, Tensor]) -> tuple[Layer, ...]:
+def _on_shapes(module: nn.Module) -> nn.Module:
+    """Copy a network without its numbers, so that nothing that its forward remembers stays behind."""
+    state = (*module.parameters(), *module.buffers())
+    empty: dict[int, Tensor] = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in state}
+    for parameter in module.parameters():
+        empty[id(parameter)] = nn.Parameter(empty[id(parameter)], requires_grad=parameter.requires_grad)
+    return copy.deepcopy(module, empty)
+
+
+def _listen(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
     found = named_layers(module)
-    heard: list[tuple[str, int, Tensor | None, Reach | None]] = []
+    heard: list[tuple[str, str, int, tuple[int, ...] | None, Reach | None]] = []
     fields = ReceptiveFields(x)
 
-    def on_output(name: str, ordinal: int, output: Any) -> None:
-        tensors = list(tensors_in(name, output, found))
+    def on_output(layer: str, ordinal: int, output: Any) -> None:
+        tensors = list(tensors_in(layer, output, found))
         for path, tensor in tensors:
-            heard.append((path, ordinal, tensor, fields.of(tensor)))
+            heard.append((layer, path, ordinal, tuple(tensor.shape[1:]), fields.of(tensor)))
         if not tensors:
-            heard.append((name, ordinal, None, None))
+            heard.append((layer, layer, ordinal, None, None))
 
     with torch.no_grad(), watch(module, found, on_output) as calls, fields:
         module.eval()
-        torch.func.functional_call(module, weights, (x,))
-    layers = []
-    for name, ordinal, tensor, reach in heard:
-        owner = next(path for path in _owners(name) if path in found)
-        child = found[owner]
-        shape = None if tensor is None else tuple(tensor.shape[1:])
-        layers.append(
-            Layer(
-                name=f"{name}:{ordinal}" if calls[owner] > 1 else name,
-                type=type(child).__name__,
-                shape=shape,
-                stride=_stride(tuple(x.shape[2:]), shape),
-                receptive_field=reach.size_hw if reach else None,
-                parameters=sum(parameter.numel() for parameter in child.parameters()),
-                leaf=not any(True for _ in child.children()),
-            )
+        module(x)
+    return tuple(
+        Layer(
+            name=f"{path}:{ordinal}" if calls[layer] > 1 else path,
+            type=type(found[layer]).__name__,
+            shape=shape,
+            stride=_stride(tuple(x.shape[2:]), shape),
+            receptive_field=reach.size_hw if reach else None,
+            parameters=sum(parameter.numel() for parameter in found[layer].parameters()),
+            leaf=not any(True for _ in found[layer].children()),
         )
-    return tuple(layers)
-
-
-def _owners(name: str) -> Iterator[str]:
-    name = name.partition("[")[0]
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
+        for layer, path, ordinal, shape, reach in heard
+    )
 
 
 def _stride(input_hw: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, int] | None:

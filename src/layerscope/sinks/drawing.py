@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerscope.errors import OptionError, nearest
-from layerscope.render import SCALES, default_colormap
+from layerscope.render import REDUCTIONS, SCALES, colormap_table, default_colormap
 from layerscope.sinks.pictures import Overlays, Reductions, Sheets
-from layerscope.sinks.tiles import Tiles, encode_recipe_jpeg
+from layerscope.sinks.tiles import TILE_FORMATS, Tiles, encode_recipe_jpeg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from layerscope.sinks.sink import Sink
 
@@ -30,6 +30,9 @@ class Drawing:
         reduce: How overlays and reductions take many channels to one.
         alpha: How much of an overlay's colour is laid on, 0 to 1.
         recipe_jpeg: Encode JPEG tiles to the very pixels that OpenCV writes.
+
+    Raises:
+        OptionError: No such kind, scale, colour map, format or reduction; alpha outside 0 to 1.
     """
 
     write: tuple[str, ...] = ("tiles", "sheets")
@@ -40,20 +43,27 @@ class Drawing:
     alpha: float = 0.5
     recipe_jpeg: bool = False
 
-    def sinks(self) -> list[Sink]:
-        """Make the sinks.
-
-        Raises:
-            OptionError: No such kind, format, colour map or scale.
-        """
+    def __post_init__(self) -> None:
         if not self.write:
             raise OptionError(f"write: expected at least one of {', '.join(SINKS)}")
         for kind in self.write:
-            if kind not in SINKS:
-                raise OptionError(f"write {kind!r}: there are {', '.join(SINKS)}{nearest(kind, SINKS)}")
-        if self.scale not in SCALES:
-            raise OptionError(f"scale {self.scale!r}: there are {', '.join(SCALES)}{nearest(self.scale, SCALES)}")
+            _one_of("write", kind, SINKS)
+        _one_of("scale", self.scale, SCALES)
+        _one_of("tile_format", self.tile_format, TILE_FORMATS)
+        _one_of("reduce", self.reduce, REDUCTIONS)
+        if self.colormap is not None:
+            colormap_table(self.colormap)
+        if not 0 <= self.alpha <= 1:
+            raise OptionError(f"alpha: expected a number from 0 to 1, got {self.alpha}")
+
+    def sinks(self) -> list[Sink]:
+        """Make the sinks, each kind once."""
         return [SINKS[kind](self) for kind in dict.fromkeys(self.write)]
+
+
+def _one_of(option: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise OptionError(f"{option} {value!r}: there are {', '.join(choices)}{nearest(value, choices)}")
 
 
 def _tiles(drawing: Drawing) -> Sink:
@@ -95,6 +105,5 @@ def preset_options(name: str | None) -> dict[str, Any]:
     """
     if name is None:
         return {}
-    if name not in PRESETS:
-        raise OptionError(f"preset {name!r}: there are {', '.join(PRESETS)}{nearest(name, PRESETS)}")
+    _one_of("preset", name, PRESETS)
     return dict(PRESETS[name])

@@ -16,7 +16,7 @@ from layerscope.sinks.run_folder import open_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["claim", "layer_folders", "move_into", "staging"]
+__all__ = ["claim", "frame_folder", "layer_folders", "move_into", "staging"]
 
 REFUSED = re.compile(r'[.<>:"/\\|?*\x00-\x1f]')
 """What some file system refuses in a name, and the dot, which hides files and separates module names."""
@@ -39,6 +39,11 @@ def layer_folders(layers: Iterable[str]) -> dict[str, str]:
         taken.add(name.lower())
         folders[layer] = name
     return folders
+
+
+def frame_folder(frame: str) -> str:
+    """Name a frame's folder within a run: its own name, unless a run keeps a file of its own under that."""
+    return f"{frame}_" if frame.lower() == FILE_NAME else frame
 
 
 def claim(out: Path, *, overwrite: bool) -> None:

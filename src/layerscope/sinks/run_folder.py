@@ -144,6 +144,8 @@ def _open(path: Path) -> Image:
     from PIL import Image
 
     try:
-        return Image.open(path)
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error})") from None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerscope.errors import OptionError, nearest
 from layerscope.render import apply_colormap
 from layerscope.render.colour import is_grey
 
@@ -66,10 +65,6 @@ class Tiles:
     kind = "tiles"
 
     def __init__(self, suffix: str = "jpg", colormap: str = "grey", encode: Encoder | None = None) -> None:
-        if suffix not in TILE_FORMATS:
-            raise OptionError(
-                f"tiles are written as {', '.join(TILE_FORMATS)}, not {suffix!r}{nearest(suffix, TILE_FORMATS)}"
-            )
         self.suffix = suffix
         self.colormap = colormap
         self.encode = encode or TILE_FORMATS[suffix]
