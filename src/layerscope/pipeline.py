@@ -56,7 +56,7 @@ Report: TypeAlias = Callable[[Progress], None]
 
 def run(
     net: Network,
-    inputs: InputSource | Iterable[InputSource],
+    inputs: InputSource | Iterable[InputSource] | None = None,
     *,
     out: str | Path = "featuremap",
     layers: Selection = "stages",
@@ -80,7 +80,8 @@ def run(
 
     Args:
         net: From ``load``.
-        inputs: A picture, a folder, a glob, an array, an image, or several of these.
+        inputs: A picture, a folder, a glob, an array, an image, or several of these; None: the picture that the
+            project brings along.
         out: The folder to write; it must be empty or absent.
         layers: Which layers, as ``capture`` takes them.
         preset: ``classic``: stretch to 416, BGR, 0 to 255, scale ``unit``, JPEG. Other options override it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_other_trouble_is_one_line_too(tiny_cfg: Path) -> None:
 
 
 def test_wrong_usage_is_exit_2(tiny_cfg: Path) -> None:
-    for arguments in (("run",), ("run", "yolov3"), ("nothing",), ("run", "yolov3", "x.png", "--no-such-option")):
+    for arguments in (("run",), ("nothing",), ("run", "yolov3", "x.png", "--no-such-option")):
         assert call(*arguments).exit_code == 2
     assert call("run", f"darknet:{tiny_cfg}", "photo.png", "--mean", "a,b").exit_code == 2
 
@@ -248,9 +249,18 @@ def test_a_real_process_ends_with_the_code_and_no_traceback(tiny_cfg: Path) -> N
 
 
 def test_completion_is_offered() -> None:
-    command = [sys.executable, "-c", "from layerscope.cli import main; main()", "--show-completion", "bash"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "complete" in shown.stdout + call("--help").output
+    command = Path(sys.executable).with_name("layerscope")
+    for words, at, expected in (("layerscope la", "1", "layers"), ("layerscope run --pre", "2", "--preset")):
+        asked = {"_LAYERSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": at}
+        shown = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True, check=True)
+        assert shown.stdout.split() == [expected]
+
+
+def test_without_an_input_the_picture_that_ships_is_taken(tiny_cfg: Path) -> None:
+    assert call("run", f"darknet:{tiny_cfg}", "--write", "sheets").exit_code == 0
+    assert list(ls.open_run("featuremap")) == ["sample"]
+    assert call("detect", f"darknet:{tiny_cfg}").exit_code == 0
+    assert Path("detections/sample.png").is_file()
 
 
 def test_version() -> None:

@@ -14,7 +14,7 @@ from layerscope.cli.console import frames_bar, print_failures, print_json, reada
 @readable_errors
 def detect(
     source: o.Source,
-    inputs: o.Inputs,
+    inputs: o.Inputs = None,
     weights: o.Weights = None,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("detections"),
     score: Annotated[float, typer.Option("--score", help="Leave out boxes that score no more, 0 to 1.")] = 0.25,

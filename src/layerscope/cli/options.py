@@ -10,10 +10,17 @@ import typer
 if TYPE_CHECKING:
     from layerscope.models.network import Network
 
-Source = Annotated[str, typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", show_default=False)]
+Source = Annotated[
+    str,
+    typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", metavar="SOURCE", show_default=False),
+]
 Inputs = Annotated[
-    list[str],
-    typer.Argument(help="Pictures, folders of pictures, or patterns such as 'shots/*.png'.", metavar="INPUT..."),
+    list[str] | None,
+    typer.Argument(
+        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'. Default: a picture that ships inside.",
+        metavar="INPUT",
+        show_default=False,
+    ),
 ]
 Weights = Annotated[
     str | None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @readable_errors
 def run(
     source: o.Source,
-    inputs: o.Inputs,
+    inputs: o.Inputs = None,
     weights: o.Weights = None,
     layer: o.Layers = None,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where to write.")] = Path("featuremap"),

@@ -26,6 +26,7 @@ from layerscope.inputs.pictures import (
     shown,
 )
 from layerscope.inputs.pixels import array_to_rgb
+from layerscope.inputs.sample import sample_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Input:
         return Frame(name=self.name, pixels=self.read(), path=self.path)
 
 
-def find_inputs(inputs: InputSource | Iterable[InputSource], *, max_pixels: int = MAX_PIXELS) -> list[Input]:
+def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixels: int = MAX_PIXELS) -> list[Input]:
     """Find the pictures that the inputs stand for, without reading them.
 
     A missing or broken file is still listed and raises only when it is opened, so that it cannot
@@ -68,7 +69,8 @@ def find_inputs(inputs: InputSource | Iterable[InputSource], *, max_pixels: int 
         inputs: One or many of: a picture file; a folder, whose pictures are taken deep and in
             natural order (``img2`` before ``img10``; hidden files and linked folders are passed
             over); a glob pattern where no file has that very name (``**`` goes deep); an array
-            (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; a Pillow image; a frame.
+            (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; a Pillow image; a frame. None: the
+            picture that the project brings along.
         max_pixels: A larger picture is refused when opened, before it is decoded.
 
     Returns:
@@ -82,6 +84,8 @@ def find_inputs(inputs: InputSource | Iterable[InputSource], *, max_pixels: int 
     ['left_dog', 'right_dog', 'frame']
     """
     check_max_pixels(max_pixels)
+    if inputs is None:
+        inputs = sample_frame()
     single = isinstance(inputs, str | os.PathLike | np.ndarray | Image.Image | Frame)
     sources: list[Any] = [inputs]
     if not single:

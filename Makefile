@@ -1,0 +1,65 @@
+# Every verb of the project. `make first-look` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+# The PyTorch to install; any from 2.6 on will do, also one built for a GPU: make TORCH=torch first-look
+TORCH ?= torch==2.13.0
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help setup first-look test lint format types schema package bench ci clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing Layerscope; PyTorch is large, this takes a minute"
+	$(PIP) $(TORCH)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e ".[dev]"
+	@touch $@
+
+setup: $(VENV)/.dev  ## make the environment for development
+
+first-look: $(VENV)/.run  ## set up and run the main job on what ships inside
+	$(BIN)/layerscope run yolov3 --out featuremap --overwrite
+
+test: $(VENV)/.dev  ## set up and pass the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev  ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev  ## check types
+	$(BIN)/mypy
+
+schema: $(VENV)/.dev  ## write docs/manifest.schema.json from the code
+	$(BIN)/python -c 'import json; from layerscope.sinks.manifest import manifest_schema as schema; \
+		print(json.dumps(schema(), indent=2))' > docs/manifest.schema.json
+
+package: $(VENV)/.dev  ## build the wheel, install it in an environment of its own, and ask it for its version
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH)
+	dist/venv/bin/python -m pip --disable-pip-version-check install --quiet dist/*.whl
+	dist/venv/bin/layerscope --version
+	dist/venv/bin/layerscope layers yolov3 --quiet > dist/layers.txt
+	rm -rf dist/venv dist/layers.txt
+
+bench: $(VENV)/.dev  ## measure what README's table shows; wants a quiet machine
+	$(BIN)/python benchmarks/tiles.py
+	$(BIN)/python benchmarks/start.py
+
+ci: test lint types package first-look  ## everything that must hold
+
+clean:  ## remove what was made
+	rm -rf $(VENV) dist build featuremap detections

@@ -1,0 +1,117 @@
+"""All 1984 tiles of YOLOv3's five stages, the forward pass included, beside the recipe's own procedure.
+
+Every way takes its turn in each round, so that a machine that slows down slows all of them; what counts is
+the ratio within a round. Run it with ``make bench``; it prints the table that README shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+import layerscope as ls
+from layerscope.inputs.sample import sample_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import recipe_oracle  # type: ignore[import-not-found]  # the tests' own copy of the recipe
+
+PLAIN = "the forward pass, then writing the bytes of our tiles"
+RECIPE = "the recipe's own procedure (OpenCV)"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="how often every way takes its turn (default: 7)")
+    parser.add_argument("--picture", type=Path, help="a picture to use instead of the drawn one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        picture = arguments.picture or _drawn(Path("sample.png"))
+        seconds = _measure(_ways(picture), arguments.rounds)
+    print(f"{arguments.rounds} rounds on {_machine()}\n")
+    print("| all 1984 tiles, forward included | seconds | of the recipe | of forward and writing |")
+    print("|---|---|---|---|")
+    for name, times in seconds.items():
+        ratios = " | ".join(_ratio(times, seconds[other]) for other in (RECIPE, PLAIN))
+        print(f"| {name} | {statistics.median(times):.2f} | {ratios} |")
+
+
+def _ways(picture: Path) -> dict[str, Callable[[], object]]:
+    recipe = recipe_oracle.lively(recipe_oracle.RecipeYOLO(80))
+    torch.save(recipe.state_dict(), "recipe.pth")
+    net = ls.load("yolov3", weights="recipe.pth", device="cpu")
+    written = [
+        path.read_bytes() for path in sorted(ls.run(net, picture, out="bytes", write=["tiles"]).folder.rglob("*.jpg"))
+    ]
+    assert len(written) == 1984
+
+    def plain() -> None:
+        x, _ = net.prepare(picture)
+        net.outputs(x)
+        for index, content in enumerate(written):
+            path = Path("plain", f"part{index // 500}", f"{index}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def ours(**options: object) -> Callable[[], object]:
+        return lambda: ls.run(net, picture, out="ours", **options)  # type: ignore[arg-type]
+
+    return {
+        RECIPE: lambda: recipe_oracle.run(recipe, picture),
+        PLAIN: plain,
+        "`--preset classic`, the recipe's very files": ours(preset="classic"),
+        "`--write tiles`": ours(write=["tiles"]),
+        "`--write sheets`, all channels without loss": ours(write=["sheets"]),
+        "the default, tiles and sheets": ours(),
+    }
+
+
+def _measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):  # the first round only warms up
+        for name, way in ways.items():
+            for folder in ("featuremap", "plain", "ours"):
+                shutil.rmtree(folder, ignore_errors=True)
+            begin = time.perf_counter()
+            way()
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def _ratio(times: list[float], others: list[float]) -> str:
+    ratios = sorted(one / other for one, other in zip(times, others, strict=True))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+
+def _drawn(path: Path) -> Path:
+    Image.fromarray(np.asarray(sample_frame().pixels)).save(path)
+    return path.resolve()
+
+
+def _machine() -> str:
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore", ls.LayerscopeWarning)
+    main()
