@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
-
-from layerscope.errors import InputError, OutputError
-from layerscope.hooks.capture import item_of_batch, report_silent
-from layerscope.hooks.feature_map import FeatureMap
+from layerscope.errors import InputError
 from layerscope.hooks.select import Plan, Selection, select
-from layerscope.hooks.tape import Heard, catch, final_name
 from layerscope.inputs import MAX_PIXELS, find_inputs, prepare
-from layerscope.models.survey import tensors_in
 from layerscope.sinks.drawing import Drawing, preset_options
-from layerscope.sinks.folders import claim, frame_folder, layer_folders, move_into, staging
-from layerscope.sinks.manifest import FrameRecord, Manifest, PlacementRecord, describe_run, write_manifest
+from layerscope.sinks.folders import claim, frame_folder, move_into, staging
+from layerscope.sinks.manifest import FrameRecord, Manifest, NetworkRecord, describe_run, write_manifest
+from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
 from layerscope.sinks.run_folder import Run, count_pictures, open_run
-from layerscope.sinks.sink import Sink, Target
-from layerscope.sinks.taken import Taken, take_layer
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from layerscope.inputs import Frame, Input, InputSource, Placement, Preparation, PreparationOptions
+    from layerscope.inputs import Frame, Input, InputSource, Preparation, PreparationOptions
     from layerscope.models.network import Network
+    from layerscope.sinks.sink import Sink
 
 __all__ = ["Progress", "Report", "nothing_readable", "run"]
 
@@ -134,7 +127,7 @@ def run(
         if not frames:
             raise nothing_readable(errors)
         failures = {name: str(error) for name, error in errors.items()}
-        manifest = describe_run(net, job.preparation, drawing, job.sinks, frames, failures)
+        manifest = describe_run(NetworkRecord.of(net), job.preparation, drawing, job.sinks, frames, failures)
         _place_manifest(manifest, out)
     except BaseException:
         if not was_there and not any(out.iterdir()):
@@ -159,17 +152,6 @@ class _Job:
     preparation: Preparation
     sinks: Sequence[Sink]
     scale: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Passed:
-    """A frame that has been through the network and waits to be written."""
-
-    frame: Frame
-    placement: Placement
-    outputs: list[list[int]]
-    taken: dict[str, Taken]
-    silent: tuple[str, ...]
 
 
 def _frames(
@@ -200,96 +182,28 @@ def _frames(
     return done, errors
 
 
-def _pass(job: _Job, frame: Frame) -> _Passed:
-    """Run the network on one frame, taking from each layer what the sinks need."""
+def _pass(job: _Job, frame: Frame) -> Passed:
     x, placement = prepare(frame, job.preparation)
-    taken: list[tuple[Heard, Taken]] = []
-
-    def take(heard: Heard, tensor: Tensor) -> None:
-        values = item_of_batch(tensor.detach())
-        feature_map = FeatureMap(layer=heard.path, values=values, frame=frame, placement=placement)
-        taken.append((heard, take_layer(feature_map, job.sinks, job.scale)))
-
-    with torch.no_grad(), catch(job.net.module, job.plan, take) as calls:
-        output = job.net.module(x.to(job.net.device))
-    spoke = {heard.layer for heard, _ in taken}
-    silent = tuple(layer for layer in job.plan.layers if layer not in spoke)
-    report_silent(silent, job.plan, job.net, calls)
-    return _Passed(
-        frame=frame,
-        placement=placement,
-        outputs=[list(tensor.shape) for _, tensor in tensors_in("", output)],
-        taken={final_name(heard, calls): item for heard, item in taken},
-        silent=silent,
-    )
+    module = job.net.module
+    frames = [(frame, placement)]
+    return pass_batch(module, x.to(job.net.device), frames, plan=job.plan, sinks=job.sinks, scale=job.scale)[0]
 
 
 @contextmanager
-def _writer(out: Path, *, alone: bool) -> Iterator[Callable[[_Passed], Future[FrameRecord]]]:
+def _writer(out: Path, *, alone: bool) -> Iterator[Callable[[Passed], Future[FrameRecord]]]:
     """Give a function that starts writing a frame and returns at once."""
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as encoders, ThreadPoolExecutor(1) as finisher:
 
-        def start(passed: _Passed) -> Future[FrameRecord]:
+        def start(passed: Passed) -> Future[FrameRecord]:
             return finisher.submit(
-                _write_frame, passed, out, "." if alone else frame_folder(passed.frame.name), encoders
+                write_frame, passed, out, "." if alone else frame_folder(passed.frame.name), encoders
             )
 
         yield start
 
 
-def _write_frame(passed: _Passed, out: Path, folder: str, encoders: ThreadPoolExecutor) -> FrameRecord:
-    """Write one frame's pictures beside their place and move them there when all are whole."""
-    folders = layer_folders(passed.taken)
-    with _as_output_errors(out), staging(out) as staged:
-        started = {
-            (layer, kind): encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
-            for layer, item in passed.taken.items()
-            for kind, write in item.writes.items()
-        }
-        _wait(started.values())
-        paths: dict[str, dict[str, str]] = {layer: {} for layer in passed.taken}
-        for (layer, kind), future in started.items():
-            paths[layer][kind] = future.result()
-        move_into(staged, out / folder)
-    placement = passed.placement
-    return FrameRecord(
-        name=passed.frame.name,
-        file=passed.frame.path.name if passed.frame.path else None,
-        folder=folder,
-        placement=PlacementRecord(
-            frame_hw=placement.frame_hw,
-            input_hw=placement.input_hw,
-            scale_xy=placement.scale_xy,
-            offset_xy=placement.offset_xy,
-        ),
-        outputs=passed.outputs,
-        layers=[item.record(layer, paths[layer]) for layer, item in passed.taken.items()],
-        silent=list(passed.silent),
-    )
-
-
-def _wait(futures: Collection[Future[str]]) -> None:
-    """Wait until nothing is being written any more; after a first failure, what has not begun is dropped."""
-    wait(futures, return_when=FIRST_EXCEPTION)
-    if any(future.done() and future.exception() for future in futures):
-        for future in futures:
-            future.cancel()
-        wait(futures)
-        raise next(error for future in futures if not future.cancelled() and (error := future.exception()))
-
-
 def _place_manifest(manifest: Manifest, out: Path) -> None:
-    with _as_output_errors(out), staging(out) as staged:
+    with as_output_errors(out), staging(out) as staged:
         write_manifest(manifest, staged)
         move_into(staged, out)
-
-
-@contextmanager
-def _as_output_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None

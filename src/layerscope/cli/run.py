@@ -181,7 +181,7 @@ def _print_summary(result: Run, seconds: float) -> None:
     from layerscope.sinks.run_folder import count_pictures
 
     manifest = result.manifest
-    height, width = manifest.preparation.size_hw
+    height, width = manifest.frames[0].placement.input_hw
     typer.echo(f"{manifest.network.source}, input {height}x{width}, {manifest.network.weights}")
     for frame in manifest.frames[:3]:
         typer.echo(f"{frame.file or frame.name}")

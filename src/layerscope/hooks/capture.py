@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from layerscope.errors import LayerError, SourceError
 from layerscope.hooks.feature_map import FeatureMap
@@ -15,13 +14,15 @@ from layerscope.inputs import open_frame
 from layerscope.models.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
+
+    from torch import Tensor, nn
 
     from layerscope.hooks.select import Plan
     from layerscope.inputs import InputSource, PreparationOptions
 
-__all__ = ["capture", "item_of_batch", "report_silent"]
+__all__ = ["capture", "items_of_batch", "report_silent"]
 
 
 def capture(
@@ -61,21 +62,32 @@ def capture(
     with torch.no_grad(), catch(net.module, plan, tape.take) as calls:
         tape.calls = calls
         net.module(x)
-    report_silent(tape.silent, plan, net, calls)
+    report_silent(tape.silent, plan, net.module, calls)
     return {
-        name: FeatureMap(layer=name, values=item_of_batch(values), frame=frame, placement=placement)
+        name: FeatureMap(layer=name, values=items_of_batch(values, 1, name)[0], frame=frame, placement=placement)
         for name, values in tape.items()
     }
 
 
-def item_of_batch(values: Tensor) -> Tensor:
-    """Drop the batch axis of one picture's output; keep shapes that have none."""
-    return values[0] if values.ndim > 1 and values.shape[0] == 1 else values
+def items_of_batch(values: Tensor, count: int, layer: str) -> Sequence[Tensor]:
+    """Take a layer's output apart into what it gave for each frame; one frame needs no batch axis.
+
+    Raises:
+        LayerError: For several frames, the first axis is not theirs.
+    """
+    if count == 1:
+        return [values[0] if values.ndim > 1 and values.shape[0] == 1 else values]
+    if values.ndim < 2 or values.shape[0] != count:
+        raise LayerError(
+            f"{layer} gave shape {tuple(values.shape)} for {count} frames together, one entry a frame was expected; "
+            "run them one by one"
+        )
+    return list(values)
 
 
-def report_silent(silent: tuple[str, ...], plan: Plan, net: Network, calls: Mapping[str, int]) -> None:
+def report_silent(silent: tuple[str, ...], plan: Plan, module: nn.Module, calls: Mapping[str, int]) -> None:
     """Refuse where a layer that was asked for by name gave nothing; warn of those that a pattern selected."""
     asked = [layer for layer in silent if layer in plan.asked]
     if asked:
-        raise LayerError("; ".join(why_silent(layer, net.module, calls[layer]) for layer in asked))
-    warn_silent(silent, net.module, calls)
+        raise LayerError("; ".join(why_silent(layer, module, calls[layer]) for layer in asked))
+    warn_silent(silent, module, calls)

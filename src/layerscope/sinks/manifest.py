@@ -53,14 +53,25 @@ class NetworkRecord(Record, frozen=True, kw_only=True):
     Attributes:
         source: The string that named it.
         weights: Where its weights came from, in words.
-        weights_bytes: Size of the weights file; null for random weights.
-        bn_eps: Batch norm epsilon in force.
+        weights_bytes: Size of the weights file; null where they are not from a file.
+        bn_eps: Batch norm epsilon that the weights brought; null where they brought none.
     """
 
     source: str
     weights: str
     weights_bytes: int | None
-    bn_eps: float
+    bn_eps: float | None
+
+    @classmethod
+    def of(cls, net: Network) -> NetworkRecord:
+        """Describe a loaded network."""
+        weights = net.weights
+        return cls(
+            source=net.source,
+            weights=weights.summary,
+            weights_bytes=weights.path.stat().st_size if weights.path else None,
+            bn_eps=weights.bn_eps,
+        )
 
 
 class PreparationRecord(Record, frozen=True, kw_only=True):
@@ -188,7 +199,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         version: Of this schema.
         layerscope: The version of Layerscope that wrote it.
         network: Which network ran.
-        preparation: How pictures became its input.
+        preparation: How pictures became its input; null where that was the caller's work.
         render: How values became pixels.
         frames: In the order given.
         failures: Pictures that could not be read: name to reason.
@@ -197,7 +208,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     version: int
     layerscope: str
     network: NetworkRecord
-    preparation: PreparationRecord
+    preparation: PreparationRecord | None
     render: RenderRecord
     frames: list[FrameRecord]
     failures: dict[str, str]
@@ -209,8 +220,8 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def describe_run(
-    net: Network,
-    preparation: Preparation,
+    network: NetworkRecord,
+    preparation: Preparation | None,
     drawing: Drawing,
     sinks: Iterable[Sink],
     frames: list[FrameRecord],
@@ -219,17 +230,11 @@ def describe_run(
     """Put a run's manifest together."""
     from layerscope import __version__
 
-    weights = net.weights
     return Manifest(
         version=VERSION,
         layerscope=__version__,
-        network=NetworkRecord(
-            source=net.source,
-            weights=weights.summary,
-            weights_bytes=weights.path.stat().st_size if weights.path else None,
-            bn_eps=weights.bn_eps,
-        ),
-        preparation=PreparationRecord(**dataclasses.asdict(preparation)),
+        network=network,
+        preparation=PreparationRecord(**dataclasses.asdict(preparation)) if preparation else None,
         render=RenderRecord(
             scale=drawing.scale,
             colormap={sink.kind: sink.colormap for sink in sinks},
