@@ -17,7 +17,7 @@ from layerscope.sinks.drawing import Drawing, preset_options
 from layerscope.sinks.folders import claim, frame_folder, move_into, staging
 from layerscope.sinks.manifest import FrameRecord, Manifest, NetworkRecord, describe_run, write_manifest
 from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
-from layerscope.sinks.run_folder import Run, count_pictures, open_run
+from layerscope.sinks.run_folder import Run, count_files, open_run
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -60,6 +60,7 @@ def run(
     tile_format: str | None = None,
     reduce: str | None = None,
     alpha: float | None = None,
+    tensor_type: str | None = None,
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
     progress: Report | None = None,
@@ -78,13 +79,14 @@ def run(
         out: The folder to write; it must be empty or absent.
         layers: Which layers, as ``capture`` takes them.
         preset: ``classic``: stretch to 416, BGR, 0 to 255, scale ``unit``, JPEG. Other options override it.
-        write: ``tiles``, ``sheets``, ``overlays``, ``reductions``; tiles and sheets by default.
+        write: ``tiles``, ``sheets``, ``overlays``, ``reductions``, ``tensors``; tiles and sheets by default.
         scale: ``channel`` (the default), ``layer``, ``percentile``, ``symmetric`` or ``unit``.
         colormap: Any name that cmap knows; None: grey tiles, and for the rest what suits the scale.
         tile_format: ``jpg`` (the default), ``png`` or ``webp``.
         reduce: For overlays and reductions: ``mean`` (the default), ``max``, ``absmean``, ``l2``, ``std``
             or ``pca``.
         alpha: How much of an overlay's colour is laid on, 0 to 1.
+        tensor_type: How ``tensors`` are kept: ``f32`` (the default), ``f16``, or ``q8`` (8 bits a value).
         overwrite: Replace a run that ``out`` holds.
         max_pixels: Refuse larger pictures.
         progress: Called after each picture.
@@ -107,6 +109,7 @@ def run(
         "tile_format": tile_format,
         "reduce": reduce,
         "alpha": alpha,
+        "tensor_type": tensor_type,
         **preparation,
     }
     chosen |= {name: value for name, value in given.items() if value is not None}
@@ -165,7 +168,7 @@ def _frames(
     def finish() -> None:
         done.extend(future.result() for future in waiting)
         waiting.clear()
-        pictures = sum(count_pictures(record) for record in done)
+        pictures = sum(count_files(record) for record in done)
         report(Progress(frames=len(done) + len(errors), of_frames=len(found), pictures=pictures))
 
     with _writer(out, alone=len(found) == 1) as start:

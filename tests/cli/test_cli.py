@@ -36,7 +36,7 @@ def test_run_prints_what_it_did_and_warns_of_random_weights(tiny_cfg: Path) -> N
     assert result.exit_code == 0
     assert "outputs (1, 14, 16, 16)" in result.stdout
     assert "5_shortcut       6 x 16 x 16" in result.stdout
-    assert "12 pictures in featuremap/" in result.stdout
+    assert "12 files in featuremap/" in result.stdout
     assert result.stderr.startswith("warning: ")
     assert "seeded random weights" in result.stderr
     assert len(list(Path("featuremap/5_shortcut").iterdir())) == 6
@@ -49,7 +49,7 @@ def test_quiet_prints_nothing_and_json_only_json(tiny_cfg: Path) -> None:
     value = json.loads(result.stdout)
     assert value["frames"][0]["outputs"] == [[1, 14, 16, 16]]
     assert value["frames"][0]["layers"][1]["layer"] == "5_shortcut"
-    assert Path(value["folder"], value["frames"][0]["layers"][1]["pictures"]["sheets"]).is_file()
+    assert Path(value["folder"], value["frames"][0]["layers"][1]["files"]["sheets"]).is_file()
     listed = json.loads(call("layers", f"darknet:{tiny_cfg}", "--json").stdout)
     assert [entry["name"] for entry in listed if entry["stage"]] == ["2_shortcut", "5_shortcut"]
 
@@ -72,7 +72,7 @@ def test_every_option_reaches_the_api(tiny_cfg: Path, photo: np.ndarray) -> None
     assert {layer.layer for layer in layers} >= {"5_shortcut", "0_convolutional", "6_convolutional"}
     assert layers[0].tiles is not None
     assert layers[0].tiles.endswith(".png")
-    assert set(layers[0].pictures) == {"overlays"}
+    assert set(layers[0].files) == {"overlays"}
 
 
 def test_layers_lists_names_types_shapes_strides_and_reach(tiny_cfg: Path) -> None:

@@ -35,7 +35,7 @@ def run(
         typer.Option(
             "--write",
             metavar="KINDS",
-            help="tiles, sheets, overlays, reductions; several with commas. Default: tiles,sheets.",
+            help="tiles, sheets, overlays, reductions, tensors; several with commas. Default: tiles,sheets.",
         ),
     ] = None,
     scale: Annotated[
@@ -73,6 +73,10 @@ def run(
             metavar="SHARE",
             help="Strength of an overlay's colour, 0 to 1.",
         ),
+    ] = None,
+    tensor_type: Annotated[
+        str | None,
+        typer.Option("--tensor-type", metavar="NAME", help="How tensors are kept: f32, f16 or q8. Default: f32."),
     ] = None,
     overwrite: o.Overwrite = False,
     size: o.Size = None,
@@ -137,6 +141,7 @@ def run(
             tile_format=tile_format,
             reduce=reduce,
             alpha=alpha,
+            tensor_type=tensor_type,
             overwrite=overwrite,
             max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
             progress=progress,
@@ -166,7 +171,7 @@ def _as_json(result: Run) -> dict[str, Any]:
                         "min": layer.min,
                         "max": layer.max,
                         "tiles": layer.tiles,
-                        "pictures": layer.pictures,
+                        "files": layer.files,
                     }
                     for layer in frame.layers
                 ],
@@ -178,7 +183,7 @@ def _as_json(result: Run) -> dict[str, Any]:
 
 
 def _print_summary(result: Run, seconds: float) -> None:
-    from layerscope.sinks.run_folder import count_pictures
+    from layerscope.sinks.run_folder import count_files
 
     manifest = result.manifest
     height, width = manifest.frames[0].placement.input_hw
@@ -193,5 +198,5 @@ def _print_summary(result: Run, seconds: float) -> None:
             typer.echo(f"  {layer.layer:{longest}}  {shape:>16}  {values}")
     if len(manifest.frames) > 3:
         typer.echo(f"and {len(manifest.frames) - 3} more pictures")
-    pictures = sum(count_pictures(frame) for frame in manifest.frames)
-    typer.echo(f"{pictures} pictures in {result.folder}/, {seconds:.1f} s")
+    files = sum(count_files(frame) for frame in manifest.frames)
+    typer.echo(f"{files} files in {result.folder}/, {seconds:.1f} s")

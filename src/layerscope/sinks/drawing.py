@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from layerscope.errors import OptionError, nearest
 from layerscope.render import REDUCTIONS, SCALES, colormap_table, default_colormap
 from layerscope.sinks.pictures import Overlays, Reductions, Sheets
+from layerscope.sinks.tensors import TENSOR_TYPES, Tensors
 from layerscope.sinks.tiles import TILE_FORMATS, Tiles, encode_recipe_jpeg
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ class Drawing:
     """How values become pixels.
 
     Attributes:
-        write: Which kinds of pictures, names of ``SINKS``.
+        write: Which kinds of files, names of ``SINKS``.
         scale: A scale's name.
         colormap: A colour map's name; None: grey tiles, and for the rest what suits the scale.
         tile_format: ``jpg``, ``png`` or ``webp``.
         reduce: How overlays and reductions take many channels to one.
         alpha: How much of an overlay's colour is laid on, 0 to 1.
         recipe_jpeg: Encode JPEG tiles to the very pixels that OpenCV writes.
+        tensor_type: How ``tensors`` are kept: ``f32``, ``f16`` or ``q8``.
 
     Raises:
         OptionError: No such kind, scale, colour map, format or reduction; alpha outside 0 to 1.
@@ -42,6 +44,7 @@ class Drawing:
     reduce: str = "mean"
     alpha: float = 0.5
     recipe_jpeg: bool = False
+    tensor_type: str = "f32"
 
     def __post_init__(self) -> None:
         if not self.write:
@@ -51,6 +54,7 @@ class Drawing:
         _one_of("scale", self.scale, SCALES)
         _one_of("tile_format", self.tile_format, TILE_FORMATS)
         _one_of("reduce", self.reduce, REDUCTIONS)
+        _one_of("tensor_type", self.tensor_type, TENSOR_TYPES)
         if self.colormap is not None:
             colormap_table(self.colormap)
         if not 0 <= self.alpha <= 1:
@@ -77,8 +81,9 @@ SINKS: dict[str, Callable[[Drawing], Sink]] = {
     "sheets": lambda drawing: Sheets(drawing.scale, drawing.colormap),
     "overlays": lambda drawing: Overlays(drawing.reduce, drawing.scale, drawing.colormap, drawing.alpha),
     "reductions": lambda drawing: Reductions(drawing.reduce, drawing.scale, drawing.colormap),
+    "tensors": lambda drawing: Tensors(drawing.tensor_type),
 }
-"""The kinds of pictures that ``write`` takes."""
+"""The kinds of files that ``write`` takes."""
 
 PRESETS: dict[str, Mapping[str, Any]] = {
     "classic": {

@@ -146,8 +146,8 @@ class LayerRecord(Record, frozen=True, kw_only=True):
         min: Smallest finite value over all channels; null where there is none.
         max: Largest likewise.
         tiles: Path of the tiles within the frame's folder, with ``{channel}`` for the number; null if none.
-        pictures: Paths of the other pictures within the frame's folder, by kind (``sheets``, ``overlays``,
-            ``reductions``).
+        files: Paths of the other files within the frame's folder, by kind (``sheets``, ``overlays``,
+            ``reductions``, ``tensors``).
         channels: The numbers of every channel; null for an output that is no map of channels.
     """
 
@@ -157,7 +157,7 @@ class LayerRecord(Record, frozen=True, kw_only=True):
     min: float | None
     max: float | None
     tiles: str | None
-    pictures: dict[str, str]
+    files: dict[str, str]
     channels: ChannelRecord | None
 
 
@@ -237,7 +237,7 @@ def describe_run(
         preparation=PreparationRecord(**dataclasses.asdict(preparation)) if preparation else None,
         render=RenderRecord(
             scale=drawing.scale,
-            colormap={sink.kind: sink.colormap for sink in sinks},
+            colormap={sink.kind: sink.colormap for sink in sinks if sink.colormap is not None},
             reduce=drawing.reduce,
         ),
         frames=frames,

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from layerscope.errors import RunFolderError, nearest
 from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest, read_manifest
+from layerscope.sinks.tensors import read_tensor
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["Run", "RunFrame", "RunLayer", "count_pictures", "open_run"]
+__all__ = ["Run", "RunFrame", "RunLayer", "count_files", "open_run"]
 
 
 def open_run(folder: str | Path) -> Run:
@@ -60,7 +63,7 @@ class Run(Mapping[str, "RunFrame"]):
         return len(self._frames)
 
     def __repr__(self) -> str:
-        pictures = sum(count_pictures(frame) for frame in self.manifest.frames)
+        pictures = sum(count_files(frame) for frame in self.manifest.frames)
         return f"<Run of {self.manifest.network.source} in {self.folder}: {len(self)} frames, {pictures} pictures>"
 
 
@@ -105,7 +108,7 @@ class RunLayer:
     def paths(self) -> list[Path]:
         """Every picture file, tiles first, in the order of the channels."""
         tiles = [self.tile_path(channel) for channel in range(self.channels)] if self.record.tiles else []
-        return tiles + [self.folder / path for path in self.record.pictures.values()]
+        return tiles + [self.folder / path for path in self.record.files.values()]
 
     def tile_path(self, channel: int) -> Path:
         """Return the file of a channel's tile.
@@ -125,17 +128,28 @@ class RunLayer:
 
     def picture(self, kind: str = "sheets") -> Image:
         """Open the layer's sheet, overlay or reduction."""
-        if kind not in self.record.pictures:
+        if kind not in self.record.files:
             raise RunFolderError(
-                f"{self.record.layer}: this run wrote no {kind}, only {', '.join(self.record.pictures) or 'tiles'}"
+                f"{self.record.layer}: this run wrote no {kind}, only {', '.join(self.record.files) or 'tiles'}"
             )
-        return _open(self.folder / self.record.pictures[kind])
+        return _open(self.folder / self.record.files[kind])
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Read the values themselves, (C, H, W) float32; ``write`` must have named ``tensors``.
+
+        Raises:
+            RunFolderError: This run kept no tensors, or the file is damaged.
+        """
+        if "tensors" not in self.record.files:
+            raise RunFolderError(f"{self.record.layer}: this run kept no values; write=['tensors'] keeps them")
+        return read_tensor(self.folder / self.record.files["tensors"])
 
 
-def count_pictures(frame: FrameRecord) -> int:
-    """Count the picture files of a frame."""
+def count_files(frame: FrameRecord) -> int:
+    """Count the files of a frame."""
     return sum(
-        len(layer.pictures) + (len(layer.channels.constant) if layer.tiles and layer.channels else 0)
+        len(layer.files) + (len(layer.channels.constant) if layer.tiles and layer.channels else 0)
         for layer in frame.layers
     )
 

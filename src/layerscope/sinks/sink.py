@@ -39,11 +39,14 @@ class Sink(Protocol):
 
     Attributes:
         kind: Its name, as in ``--write`` and the manifest.
-        colormap: The colour map that it draws with, for the manifest.
     """
 
     kind: str
-    colormap: str
+
+    @property
+    def colormap(self) -> str | None:
+        """The colour map that it draws with, for the manifest; None where it does not draw."""
+        ...
 
     def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
         """Take what is needed of a map.
@@ -54,6 +57,8 @@ class Sink(Protocol):
         Args:
             feature_map: The map.
             scaled: All its channels as bytes, which nothing overwrites.
+
+        Only outputs that are maps of channels, (C, H, W) or (C,), come here.
 
         Returns:
             What writes the files; it is called later, on another thread.

@@ -53,7 +53,7 @@ class Taken:
             min=min(_known(columns.min), default=None) if columns else None,
             max=max(_known(columns.max), default=None) if columns else None,
             tiles=paths.get("tiles"),
-            pictures={kind: path for kind, path in paths.items() if kind != "tiles"},
+            files={kind: path for kind, path in paths.items() if kind != "tiles"},
             channels=columns,
         )
 

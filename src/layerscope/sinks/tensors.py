@@ -1,0 +1,93 @@
+"""The values themselves: ``tensors/<layer>.safetensors``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from layerscope.errors import RunFolderError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from layerscope.hooks import FeatureMap
+    from layerscope.render import Scaled
+    from layerscope.sinks.sink import Target, Write
+
+__all__ = ["TENSOR_TYPES", "Tensors", "read_tensor"]
+
+TENSOR_TYPES = ("f32", "f16", "q8")
+"""As captured in single precision; in half precision; in 8 bits between each channel's smallest and largest value."""
+
+LARGEST_HALF = 65504.0
+
+
+class Tensors:
+    """Writes one safetensors file a layer, for any program that reads the format.
+
+    The tensor is called ``values``; under ``q8`` it is uint8, and ``scale`` and ``offset`` beside it, (C,)
+    float32 each, give ``values * scale + offset``. A layer that half precision cannot hold (beyond 65504) is
+    kept in single precision. NaN and infinities survive in all but ``q8``.
+
+    Args:
+        tensor_type: ``f32``, ``f16`` or ``q8``.
+    """
+
+    kind = "tensors"
+    colormap = None
+
+    def __init__(self, tensor_type: str = "f32") -> None:
+        self.tensor_type = tensor_type
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+        """Copy the values."""
+        values = feature_map.values.detach()
+        arrays = _eight_bits(feature_map) if self.tensor_type == "q8" else {"values": _copied(values, self.tensor_type)}
+
+        def write(target: Target) -> str:
+            from safetensors.numpy import save_file
+
+            folder = target.folder / self.kind
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{target.layer_folder}.safetensors"
+            save_file(arrays, path, metadata={"layer": target.layer})
+            return f"{self.kind}/{path.name}"
+
+        return write
+
+
+def read_tensor(path: Path) -> NDArray[np.float32]:
+    """Read what ``Tensors`` wrote, as float32.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+        values = arrays["values"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise RunFolderError(f"{path}: cannot be read ({error})") from None
+    if "scale" in arrays:
+        by_channel = (-1, *[1] * (values.ndim - 1))
+        values = values * arrays["scale"].reshape(by_channel) + arrays["offset"].reshape(by_channel)
+    return values.astype(np.float32)
+
+
+def _copied(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16]:
+    array = np.array(values.float().cpu().numpy(), copy=True)
+    fits = tensor_type == "f16" and not (np.abs(array[np.isfinite(array)]) > LARGEST_HALF).any()
+    return array.astype(np.float16) if fits else array
+
+
+def _eight_bits(feature_map: FeatureMap) -> dict[str, NDArray[np.generic]]:
+    scaled = feature_map.scaled("channel")
+    low, high = scaled.low.astype(np.float32), scaled.high.astype(np.float32)
+    levels = scaled.bytes.cpu().numpy().reshape(tuple(feature_map.values.shape))
+    return {"values": levels, "scale": (high - low) / 255, "offset": low}

@@ -1,0 +1,90 @@
+"""The values themselves, written and read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import layerscope as ls
+from layerscope.errors import OptionError, RunFolderError
+
+
+@pytest.mark.parametrize("write", [["tensors"], ["sheets", "tensors"]])
+def test_values_come_back_bit_for_bit(tiny: ls.Network, photo: np.ndarray, write: list[str]) -> None:
+    run = ls.run(tiny, photo, layers="all", write=write)
+    for layer, feature_map in ls.capture(tiny, photo, layers="all").items():
+        got = run["frame"][layer].values
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, feature_map.values.numpy())
+
+
+def test_any_program_can_read_the_file(tiny: ls.Network, photo: np.ndarray) -> None:
+    run = ls.run(tiny, photo, write=["tensors"])
+    expected = ls.capture(tiny, photo)["2_shortcut"].values.numpy()
+    np.testing.assert_array_equal(load_file(run.folder / "tensors/2_shortcut.safetensors")["values"], expected)
+    assert "colormap" not in run.manifest.render.colormap
+    assert run["frame"]["2_shortcut"].record.files == {"tensors": "tensors/2_shortcut.safetensors"}
+
+
+@pytest.mark.parametrize(("tensor_type", "share"), [("f16", 2**-11), ("q8", 0.5 / 255 + 1e-6)])
+def test_smaller_types_err_by_no_more_than_they_must(
+    tiny: ls.Network, photo: np.ndarray, tensor_type: str, share: float
+) -> None:
+    run = ls.run(tiny, photo, write=["tensors"], tensor_type=tensor_type)
+    full = ls.run(tiny, photo, write=["tensors"], out="full")
+    for layer, exact in full["frame"].items():
+        channels = exact.values.reshape(len(exact.values), -1)
+        reach = np.abs(channels) if tensor_type == "f16" else np.ptp(channels, axis=1)[:, None]
+        error = np.abs(run["frame"][layer].values.reshape(channels.shape) - channels)
+        assert (error <= reach * share + 1e-7).all()
+        sizes = [(run.folder if at else full.folder) / exact.record.files["tensors"] for at in (0, 1)]
+        assert sizes[1].stat().st_size < sizes[0].stat().st_size
+
+
+class Large(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x[:, :1].repeat(1, 3, 1, 1)
+        x[:, 0, 0, 0] = 1e6
+        x[:, 1] = 7.0
+        x[:, 2, 0, 0] = torch.nan
+        return x
+
+
+def large(photo: np.ndarray, **options: str) -> np.ndarray:
+    from layerscope.models.network import Network
+    from layerscope.models.weights import WeightsReport
+
+    report = WeightsReport(path=None, naming="none", taken=0, total=0, bn_eps=1e-5, seed=None)
+    net = Network(
+        source="large",
+        module=torch.nn.Sequential(Large()),
+        preparation=ls.Preparation(size_hw=(8, 8)),
+        weights=report,
+        stages=("0",),
+    )
+    return ls.run(net, photo, write=["tensors"], **options)["frame"]["0"].values
+
+
+def test_what_half_precision_cannot_hold_stays_in_single(photo: np.ndarray) -> None:
+    values = large(photo, tensor_type="f16")
+    assert values[0, 0, 0] == 1e6
+    assert np.isnan(values[2, 0, 0])
+
+
+def test_a_constant_channel_keeps_its_value_in_eight_bits(photo: np.ndarray) -> None:
+    assert (large(photo, tensor_type="q8")[1] == 7).all()
+
+
+def test_errors_say_what_to_do(tiny: ls.Network, photo: np.ndarray) -> None:
+    with pytest.raises(OptionError, match="f32, f16, q8"):
+        ls.run(tiny, photo, write=["tensors"], tensor_type="int4")
+    run = ls.run(tiny, photo, write=["sheets"])
+    with pytest.raises(RunFolderError, match=r"write=\['tensors'\] keeps them"):
+        _ = run["frame"]["2_shortcut"].values
+    kept = ls.run(tiny, photo, write=["tensors"], out="kept")
+    path = kept.folder / "tensors/2_shortcut.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        _ = kept["frame"]["2_shortcut"].values
