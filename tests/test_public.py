@@ -16,6 +16,7 @@ from layerscope import errors
 PACKAGE = Path(layerscope.__file__).parent
 ORDER = [
     "errors",
+    "extras",
     "inputs",
     "models",
     "render",
@@ -24,6 +25,7 @@ ORDER = [
     "pipeline",
     "recipe",
     "detection",
+    "training",
     "cli",
 ]
 """The reading order: a part may import those above it, and itself."""

@@ -9,6 +9,7 @@ import typer
 from layerscope.cli.detect import detect
 from layerscope.cli.layers import layers
 from layerscope.cli.run import run
+from layerscope.cli.timeline import timeline
 
 __all__ = ["app", "main"]
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(layers)
 app.command()(detect)
+app.command()(timeline)
 
 
 def _version(wanted: bool) -> None:
