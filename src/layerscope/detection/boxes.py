@@ -25,6 +25,9 @@ __all__ = ["MOST_CANDIDATES", "Anchor", "Box", "Channels", "boxes_from_heads", "
 MOST_CANDIDATES = 30_000
 """So many of the best candidates go into suppression: an untrained head gives one for every cell and class."""
 
+LARGEST_PX = 1e100
+"""A box that reaches farther lies nowhere; areas of others can still be multiplied."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
@@ -176,8 +179,8 @@ def boxes_from_heads(
     scores = np.concatenate([found.score for found in heads])
     class_id = np.concatenate([found.class_id for found in heads])
     xyxy = np.concatenate([found.xyxy for found in heads])
-    best = np.argsort(-np.where(np.isfinite(xyxy).all(axis=1), scores, -1), kind="stable")[:MOST_CANDIDATES]
-    best = best[np.isfinite(xyxy[best]).all(axis=1)]
+    somewhere = np.flatnonzero((np.abs(xyxy) < LARGEST_PX).all(axis=1))  # not where a coordinate is no number
+    best = somewhere[np.argsort(-scores[somewhere], kind="stable")[:MOST_CANDIDATES]]
     on_picture = placement.to_frame(xyxy[best].reshape(-1, 2, 2)).reshape(-1, 4)
     kept = suppress(on_picture, scores[best], class_id[best], iou)
     boxes = []

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "decode_head"]
 
+LARGEST = 1e300
+"""What stands for infinity where differences are taken."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
@@ -98,5 +101,6 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def _softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
     if not x.size:
         return x
+    x = np.clip(x, -LARGEST, LARGEST)  # infinity less infinity would be no number
     powers = np.exp(x - x.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

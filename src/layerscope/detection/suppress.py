@@ -47,11 +47,12 @@ def suppress(
     Returns:
         Indices of the boxes kept, best first; equal scores in their given order.
     """
-    kept: list[int] = []
-    waiting = np.argsort(-score, kind="stable")
-    while waiting.size:
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(int(best))
-        same = class_id[waiting] == class_id[best]
-        waiting = waiting[~(same & (iou(xyxy[best], xyxy[waiting]) > threshold))]
-    return np.asarray(kept, np.int64)
+    order = np.argsort(-score, kind="stable")
+    stays = np.zeros(len(order), bool)
+    for class_ in np.unique(class_id):
+        waiting = np.flatnonzero(class_id[order] == class_)  # places in the order
+        while waiting.size:
+            best, waiting = waiting[0], waiting[1:]
+            stays[best] = True
+            waiting = waiting[iou(xyxy[order[best]], xyxy[order[waiting]]) <= threshold]
+    return np.asarray(order[stays], np.int64)

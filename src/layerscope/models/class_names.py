@@ -49,7 +49,7 @@ def read_names(path: str | Path, classes: int) -> tuple[str, ...]:
         OptionError: It cannot be read, or does not name as many classes as the network has.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path}: cannot be read as a list of names ({error})") from None
     names = tuple(line.strip() for line in lines if line.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -95,6 +96,8 @@ def fetch(official: Official, target: Path, *, progress: Callable[[int, int | No
         part.replace(target)
     except urllib.error.URLError as error:
         raise DownloadError(f"{official.url}: cannot be fetched ({error.reason}){_kept(part)}") from None
+    except http.client.HTTPException as error:
+        raise DownloadError(f"{official.url}: cannot be fetched ({error!r}){_kept(part)}") from None
     except OSError as error:
         if isinstance(error, DownloadError):
             raise
@@ -109,6 +112,7 @@ def _receive(url: str, part: Path, progress: Callable[[int, int | None], None]) 
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416 and done:  # nothing left to send: the checksum will tell
             return
         raise
@@ -118,10 +122,15 @@ def _receive(url: str, part: Path, progress: Callable[[int, int | None], None]) 
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         with part.open("ab" if done else "wb") as stream:
-            while chunk := response.read(CHUNK_BYTES):
-                stream.write(chunk)
-                done += len(chunk)
-                progress(done, total)
+            try:
+                while chunk := response.read(CHUNK_BYTES):
+                    stream.write(chunk)
+                    done += len(chunk)
+                    progress(done, total)
+            except http.client.IncompleteRead as error:  # what is sent without a length broke off
+                stream.write(error.partial)
+                done += len(error.partial)
+                raise DownloadError(f"{url}: stopped after {done} bytes; run again to go on") from None
     if total is not None and done < total:
         raise DownloadError(f"{url}: stopped after {done} of {total} bytes; run again to go on")
 
