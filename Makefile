@@ -25,7 +25,8 @@ $(VENV)/.dev: $(VENV)/.run
 setup: $(VENV)/.dev  ## make the environment for development
 
 first-look: $(VENV)/.run  ## set up and run the main job on what ships inside
-	$(BIN)/layerscope run yolov3 --out featuremap --overwrite
+	$(BIN)/layerscope run demo --out featuremap --overwrite
+	$(BIN)/layerscope detect demo --out detections --overwrite
 
 test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/python -m pytest
@@ -54,6 +55,10 @@ package: $(VENV)/.dev  ## build the wheel, install it in an environment of its o
 	dist/venv/bin/layerscope --version
 	dist/venv/bin/layerscope layers yolov3 --quiet > dist/layers.txt
 	rm -rf dist/venv dist/layers.txt
+
+demo: $(VENV)/.dev  ## train the detector that ships inside anew, and measure it
+	$(BIN)/python training/train_demo.py --compile
+	$(BIN)/python training/measure_map.py --weights training/runs/demo.safetensors --scenes 500
 
 bench: $(VENV)/.dev  ## measure what README's table shows; wants a quiet machine
 	$(BIN)/python benchmarks/tiles.py

@@ -18,12 +18,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 
 import layerscope as ls
-from layerscope.inputs.sample import sample_frame
+from layerscope.inputs.find import SCENES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +37,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often every way takes its turn (default: 7)")
-    parser.add_argument("--picture", type=Path, help="a picture to use instead of the drawn one")
+    parser.add_argument("--picture", type=Path, help="a picture to use instead of one that ships inside")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        picture = arguments.picture or _drawn(Path("sample.png"))
+        picture = arguments.picture.resolve() if arguments.picture else sorted(SCENES.iterdir())[0]
         seconds = _measure(_ways(picture), arguments.rounds)
     print(f"{arguments.rounds} rounds on {_machine()}\n")
     print("| all 1984 tiles, forward included | seconds | of the recipe | of forward and writing |")
@@ -99,11 +97,6 @@ def _measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
 def _ratio(times: list[float], others: list[float]) -> str:
     ratios = sorted(one / other for one, other in zip(times, others, strict=True))
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
-def _drawn(path: Path) -> Path:
-    Image.fromarray(np.asarray(sample_frame().pixels)).save(path)
-    return path.resolve()
 
 
 def _machine() -> str:

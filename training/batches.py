@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scenes import scene
+from scenes import FIRST_UNSEEN_SEED, scene
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -58,6 +58,8 @@ class BatchesOfScenes(Dataset[Batch]):
             for _ in range(phase.steps):
                 self.plan.append((first_seed, phase.batch, phase.side_px))
                 first_seed += phase.batch
+        if first_seed > FIRST_UNSEEN_SEED:
+            raise ValueError(f"seeds up to {first_seed - 1} would be trained on; from {FIRST_UNSEEN_SEED} they test")
 
     def __len__(self) -> int:
         return len(self.plan)

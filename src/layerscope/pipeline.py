@@ -74,8 +74,8 @@ def run(
 
     Args:
         net: From ``load``.
-        inputs: A picture, a folder, a glob, an array, an image, or several of these; None: the picture that the
-            project brings along.
+        inputs: A picture, a folder, a glob, an array, an image, or several of these; None: the scenes
+            that ship with Layerscope.
         out: The folder to write; it must be empty or absent.
         layers: Which layers, as ``capture`` takes them.
         preset: ``classic``: stretch to 416, BGR, 0 to 255, scale ``unit``, JPEG. Other options override it.

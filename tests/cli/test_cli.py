@@ -256,11 +256,11 @@ def test_completion_is_offered() -> None:
         assert shown.stdout.split() == [expected]
 
 
-def test_without_an_input_the_picture_that_ships_is_taken(tiny_cfg: Path) -> None:
+def test_without_an_input_the_scenes_that_ship_are_taken(tiny_cfg: Path) -> None:
     assert call("run", f"darknet:{tiny_cfg}", "--write", "sheets").exit_code == 0
-    assert list(ls.open_run("featuremap")) == ["sample"]
+    assert list(ls.open_run("featuremap")) == ["scene0", "scene7", "scene10"]
     assert call("detect", f"darknet:{tiny_cfg}").exit_code == 0
-    assert Path("detections/sample.png").is_file()
+    assert Path("detections/scene7.png").is_file()
 
 
 def test_version() -> None:

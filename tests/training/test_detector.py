@@ -11,7 +11,7 @@ from averaging import AveragedWeights
 from batches import Batch, BatchesOfScenes, Phase
 from demo_network import DEMO, Architecture, load_demo, save_demo
 from loss import NEAR_ANCHOR, _assign, _best_iou, _decoded, complete_iou, detection_loss
-from scenes import scene
+from scenes import FIRST_UNSEEN_SEED, scene
 
 from layerscope.detection.decode import decode_head
 from layerscope.detection.suppress import iou
@@ -41,6 +41,13 @@ def test_batches_hold_the_scenes_of_their_seeds(batch: Batch) -> None:
         mine = batch.owners == index
         assert batch.boxes[mine].tolist() == [[*map(float, item.box)] for item in one.objects]
         assert batch.labels[mine].tolist() == [item.class_id for item in one.objects]
+
+
+def test_no_scene_that_is_kept_for_testing_is_trained_on() -> None:
+    phase = Phase(side_px=SIDE_PX, batch=4, steps=2)
+    assert len(BatchesOfScenes((phase,), first_seed=FIRST_UNSEEN_SEED - 8)) == 2
+    with pytest.raises(ValueError, match="1000000"):
+        BatchesOfScenes((phase,), first_seed=FIRST_UNSEEN_SEED - 7)
 
 
 def test_boxes_are_decoded_as_the_package_decodes_them(raws: tuple[torch.Tensor, ...]) -> None:

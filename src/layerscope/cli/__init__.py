@@ -44,11 +44,14 @@ def _root(
 
     \b
     SOURCE names a network:
+      demo                a small trained detector that ships inside
       yolov3              Darknet53 with YOLOv3's neck and heads
       darknet53           the backbone as ImageNet classifier
       darknet:FILE.cfg    any Darknet configuration
     \b
     Try:
+      layerscope run demo
+      layerscope detect demo
       layerscope run yolov3 dog.jpg
       layerscope run yolov3 -w yolov3.weights -l 'backbone.block3*' --scale symmetric dog.jpg
       layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights pictures/ --write sheets,overlays

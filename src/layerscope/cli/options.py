@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 Source = Annotated[
     str,
-    typer.Argument(help="The network: yolov3, darknet53 or darknet:FILE.cfg.", metavar="SOURCE", show_default=False),
+    typer.Argument(
+        help="The network: demo, yolov3, darknet53 or darknet:FILE.cfg.", metavar="SOURCE", show_default=False
+    ),
 ]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'. Default: a picture that ships inside.",
+        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'. Default: scenes that ship inside.",
         metavar="INPUT",
         show_default=False,
     ),

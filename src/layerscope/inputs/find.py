@@ -26,10 +26,12 @@ from layerscope.inputs.pictures import (
     shown,
 )
 from layerscope.inputs.pixels import array_to_rgb
-from layerscope.inputs.sample import sample_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+SCENES = Path(__file__).resolve().parents[1] / "assets" / "scenes"
+"""The folder of the pictures that ship with Layerscope: scenes that it draws itself."""
 
 InputSource: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image.Image | Frame"
 """What `find_inputs` takes, alone or in a list."""
@@ -70,7 +72,7 @@ def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixel
             natural order (``img2`` before ``img10``; hidden files and linked folders are passed
             over); a glob pattern where no file has that very name (``**`` goes deep); an array
             (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; a Pillow image; a frame. None: the
-            picture that the project brings along.
+            scenes that ship with Layerscope.
         max_pixels: A larger picture is refused when opened, before it is decoded.
 
     Returns:
@@ -85,7 +87,7 @@ def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixel
     """
     check_max_pixels(max_pixels)
     if inputs is None:
-        inputs = sample_frame()
+        inputs = SCENES
     single = isinstance(inputs, str | os.PathLike | np.ndarray | Image.Image | Frame)
     sources: list[Any] = [inputs]
     if not single:

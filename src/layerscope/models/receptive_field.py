@@ -19,39 +19,70 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Axis", "Reach", "ReceptiveFields"]
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What a cell sees along one axis: cell ``i`` sees input pixels ``low + i * jump`` to ``high + i * jump``."""
+    """What cells see along one axis, exactly.
 
-    low: float = 0.0
-    high: float = 0.0
-    jump: float = 1.0
+    Where cells lie less than a pixel's step apart, as after an upsampling, they take turns: each of ``spans``
+    cells sees an interval of its own, and the next so many see the same ones farther on.
+
+    Attributes:
+        spans: First and last input pixel that cells 0, 1, ... see; the first behind the last where it is none.
+        step: Input pixels from one such group of cells to the next.
+    """
+
+    spans: tuple[tuple[float, float], ...] = ((0, 0),)
+    step: int = 1
+
+    def at(self, cell: int) -> tuple[float, float]:
+        """First and last input pixel that a cell sees; the input's edges are not heeded."""
+        group, place = divmod(cell, len(self.spans))
+        first, last = self.spans[place]
+        return first + group * self.step, last + group * self.step
+
+    def over(self, cells: Sequence[Iterable[int]], step: int) -> Axis:
+        """See, with each of a group of new cells, what any of some cells sees."""
+        seen = [[self.at(cell) for cell in together] or [NOWHERE] for together in cells]
+        return Axis(tuple((min(one[0] for one in each), max(one[1] for one in each)) for each in seen), step)
 
     def windowed(self, kernel: int, stride: int, padding: int, dilation: int) -> Axis:
         """Slide a window over the cells."""
-        return Axis(
-            self.low - padding * self.jump,
-            self.high + ((kernel - 1) * dilation - padding) * self.jump,
-            self.jump * stride,
-        )
+        group = len(self.spans) // math.gcd(len(self.spans), stride)
+        starts = [cell * stride - padding for cell in range(group)]
+        windows = [range(start, start + (kernel - 1) * dilation + 1, dilation) for start in starts]
+        return self.over(windows, self.step * (group * stride // len(self.spans)))
 
-    def enlarged(self, factor: int, kernel: int, padding: float = 0, dilation: int = 1) -> Axis:
-        """Spread every cell over ``kernel`` finer ones, ``factor`` per cell: a window the other way round."""
-        jump = self.jump / factor
-        return Axis(
-            self.low - ((kernel - 1) * dilation - padding) * jump,
-            self.high + padding * jump,
-            jump,
-        )
+    def spread(self, kernel: int, stride: int, padding: int, dilation: int) -> Axis:
+        """Lay a window down at every ``stride``-th of finer cells: the way back of `windowed`."""
+        taps = [tap * dilation - padding for tap in range(kernel)]
+        finer = range(len(self.spans) * stride)
+        sources = [[(cell - tap) // stride for tap in taps if (cell - tap) % stride == 0] for cell in finer]
+        return self.over(sources, self.step)
 
-    def joined(self, other: Axis) -> Axis:
-        """See what either sees."""
-        return Axis(min(self.low, other.low), max(self.high, other.high), self.jump)
+    def smoothed(self, factor: int) -> Axis:
+        """Let finer cells, ``factor`` per cell, see the two whose centres they lie between, or the one they lie on."""
+        doubled = [2 * cell + 1 - factor for cell in range(len(self.spans) * factor)]  # of 2 * factor per cell
+        below = [divmod(place, 2 * factor) for place in doubled]
+        return self.over([range(cell, cell + (2 if part else 1)) for cell, part in below], self.step)
+
+    def joined(self, other: Axis) -> Axis | None:
+        """See what either sees; None where their cells are not equally far apart."""
+        group = math.lcm(len(self.spans), len(other.spans))
+        step = self.step * (group // len(self.spans))
+        if step != other.step * (group // len(other.spans)):
+            return None
+        pairs = [(self.at(cell), other.at(cell)) for cell in range(group)]
+        return Axis(tuple((min(one[0], two[0]), max(one[1], two[1])) for one, two in pairs), step)
+
+    @property
+    def pixels(self) -> float:
+        """How many input pixels lie between the first and the last one seen, by the cell that sees most."""
+        return max(0, *(last - first + 1 for first, last in self.spans))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +95,18 @@ class Reach:
     @property
     def size_hw(self) -> tuple[float, float]:
         """Height and width, input pixels; ``inf`` where it is everything."""
-        return _pixels(self.down), _pixels(self.across)
+        return self.down.pixels, self.across.pixels
 
     def joined(self, other: Reach) -> Reach | None:
         """See what either sees; None where their cells are not equally far apart."""
         if EVERYTHING in (self, other):
             return EVERYTHING
-        if not (math.isclose(self.down.jump, other.down.jump) and math.isclose(self.across.jump, other.across.jump)):
-            return None
-        return Reach(self.down.joined(other.down), self.across.joined(other.across))
+        down, across = self.down.joined(other.down), self.across.joined(other.across)
+        return None if down is None or across is None else Reach(down, across)
 
 
-EVERYTHING = Reach(Axis(-math.inf, math.inf), Axis(-math.inf, math.inf))
+NOWHERE = (math.inf, -math.inf)
+EVERYTHING = Reach(Axis(((-math.inf, math.inf),)), Axis(((-math.inf, math.inf),)))
 
 Known = tuple[Tensor, Reach]
 
@@ -124,8 +155,12 @@ def _reach(
 ) -> Reach | None:
     """Tell what a cell of an operation's output sees, by what the cells of its inputs see."""
     known = [(tensor, reach) for tensor, reach in before if reach is not None]
-    if output.ndim < 3 or any(reach == EVERYTHING for _, reach in known):
+    if any(reach == EVERYTHING for _, reach in known):
         return EVERYTHING
+    if len(known) == len(before) and all(map(_is_one_cell, (output, *(tensor for tensor, _ in known)))):
+        return _joined(known)
+    if output.ndim < 3:  # no rows and columns: all cells together, unless one is picked out
+        return None if name in MOVES_AXES else EVERYTHING
     if len(known) < len(before):
         return None
     if name in WINDOWS:
@@ -136,7 +171,18 @@ def _reach(
         return _together(output, known)
     if name in MOVES_AXES and _same_axes(output, known[0][0], args):
         return known[0][1]
-    return EVERYTHING if name in OVER_ALL or output.shape[-2:] == (1, 1) else None
+    return EVERYTHING if name in OVER_ALL else None
+
+
+def _is_one_cell(tensor: Tensor) -> bool:
+    return tensor.ndim < 3 or tensor.shape[-2:] == (1, 1)
+
+
+def _joined(known: list[Known]) -> Reach | None:
+    reach: Reach | None = known[0][1]
+    for _, own in known[1:]:
+        reach = reach.joined(own) if reach is not None else None
+    return reach
 
 
 @cache
@@ -150,12 +196,10 @@ def _is_pointwise(name: str) -> bool:
 
 def _together(output: Tensor, known: list[Known]) -> Reach | None:
     """Every cell from the same cells of all inputs; a single cell is spread over all."""
-    reach: Reach | None = known[0][1]
-    for tensor, own in known:
+    for tensor, _ in known:
         if tensor.shape[-2:] != output.shape[-2:]:
             return EVERYTHING if tensor.shape[-2:] == (1, 1) else None
-        reach = reach.joined(own) if reach is not None else None
-    return reach
+    return _joined(known)
 
 
 def _over_axes(before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
@@ -174,11 +218,6 @@ def _same_axes(output: Tensor, tensor: Tensor, args: tuple[Any, ...]) -> bool:
     if any(isinstance(part, Tensor | list) for part in index[0 if Ellipsis in index[:1] else 2 :]):
         return False
     return output.shape[-2:] == tensor.shape[-2:] and output.stride()[-2:] == tensor.stride()[-2:]
-
-
-def _pixels(axis: Axis) -> float:
-    length = axis.high - axis.low + 1
-    return length if math.isinf(length) else math.floor(length + 1e-6)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -218,8 +257,8 @@ def _transposed(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: d
     )
     (kernel_down, kernel_across), reach = weight.shape[-2:], before[1]
     return Reach(
-        reach.down.enlarged(stride[0], kernel_down, padding[0], dilation[0]),
-        reach.across.enlarged(stride[1], kernel_across, padding[1], dilation[1]),
+        reach.down.spread(kernel_down, stride[0], padding[0], dilation[0]),
+        reach.across.spread(kernel_across, stride[1], padding[1], dilation[1]),
     )
 
 
@@ -261,10 +300,7 @@ def _interpolate(output: Tensor, before: Known, args: tuple[Any, ...], kwargs: d
     if down % 1 or across % 1 or not (smooth or mode in ("nearest", "nearest-exact")):
         return None
     axes = ((reach.down, int(down)), (reach.across, int(across)))
-    if not smooth:
-        return Reach(*(axis.enlarged(factor, factor) for axis, factor in axes))
-    # A finer cell lies between two: it sees those whose centres are less than a cell away.
-    return Reach(*(axis.enlarged(factor, 2 * factor, factor / 2) for axis, factor in axes))
+    return Reach(*(axis.smoothed(factor) if smooth else axis.spread(factor, factor, 0, 1) for axis, factor in axes))
 
 
 def _normalised(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:

@@ -14,6 +14,7 @@ from layerscope.models.class_names import class_names, read_names
 from layerscope.models.darknet import DarknetNetwork, read_config
 from layerscope.models.darknet.shapes import check_size
 from layerscope.models.darknet.weights import count_numbers
+from layerscope.models.demo import DEMO_WEIGHTS, read_architecture
 from layerscope.models.download import official_weights
 from layerscope.models.naming import recognise
 from layerscope.models.network import Network
@@ -68,9 +69,10 @@ def load(
     """Load a network.
 
     Args:
-        source: ``yolov3``, ``darknet53`` or ``darknet:FILE.cfg``.
+        source: ``demo`` (a small trained detector that ships inside), ``yolov3``, ``darknet53`` or
+            ``darknet:FILE.cfg``.
         weights: A weights file of any kind, or ``official`` for ``yolov3`` to download the authors'; None for
-            seeded random ones, with a warning.
+            seeded random ones, with a warning (``demo`` has its own).
         partial: Take what fits of weights that do not fit whole.
         trust_pickle: Unpickle weights that run code.
         seed: Of random weights.
@@ -86,7 +88,8 @@ def load(
         WeightsError: The weights cannot be read or do not fit.
         OptionError: An option is wrong.
 
-    >>> net = load("yolov3", weights=None)  # doctest: +SKIP
+    >>> load("demo").names[:3]
+    ('disc', 'ring', 'square')
     """
     kind, _, argument = source.partition(":")
     build = SOURCES.get(kind)
@@ -172,6 +175,29 @@ def _read_off(file: WeightsFile, probe: YOLOv3) -> tuple[int | None, str]:
     return head.numel() // 3 - 5, activation
 
 
+def _load_demo(request: Request) -> Network:
+    _without_argument(request)
+    file = request.file or open_weights(DEMO_WEIGHTS)
+    architecture = read_architecture(file.path) or read_architecture(DEMO_WEIGHTS)
+    if architecture is None:
+        raise SourceError(f"{DEMO_WEIGHTS}: is damaged; install Layerscope again")
+    if request.classes not in (None, len(architecture.classes)):
+        raise OptionError(f"classes: demo has {len(architecture.classes)}, as its weights say")
+    with torch.device("meta"):
+        module = architecture.build()
+    report = put_weights(module, module.slots, file, network=request.source, options=request.weights)
+    return Network(
+        source=request.source,
+        module=module,
+        preparation=Preparation(size_hw=(416, 416)),
+        weights=report,
+        stages=module.STAGES,
+        names=architecture.classes,
+        heads=module.heads,
+        check_size=_multiple_of_32,
+    )
+
+
 def _load_darknet53(request: Request) -> Network:
     _without_argument(request)
     with torch.device("meta"):
@@ -231,8 +257,9 @@ def _multiple_of_32(size_hw: tuple[int, int]) -> None:
 
 
 SOURCES: dict[str, Callable[[Request], Network]] = {
+    "demo": _load_demo,
     "yolov3": _load_yolov3,
     "darknet53": _load_darknet53,
     "darknet": _load_darknet,
 }
-SOURCE_FORMS = ("yolov3", "darknet53", "darknet:FILE.cfg")
+SOURCE_FORMS = ("demo", "yolov3", "darknet53", "darknet:FILE.cfg")

@@ -58,7 +58,7 @@ class MapLogger:
 
     Args:
         network: A network from ``load``, or any module that takes one tensor.
-        frames: Pictures for a network, as ``run`` takes them (None: the ones that the project brings along);
+        frames: Pictures for a network, as ``run`` takes them (None: the scenes that ship with Layerscope);
             for a module the tensor that it takes, (N, C, H, W), prepared by you.
         layers: Which layers; None: the stages of a network, all convolutions of a module.
         every: Log each step that this divides, or for which this function says so.
