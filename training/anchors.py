@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+
 from scenes import scene
 
 __all__ = ["quantile_anchors"]

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from paint import clouds, crisp_wave, rgb
 from PIL import Image, ImageDraw, ImageFilter
+
+from paint import clouds, crisp_wave, rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scenes import FIRST_UNSEEN_SEED, scene
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from scenes import FIRST_UNSEEN_SEED, scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

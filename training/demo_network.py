@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
-from shapes import CLASSES
 
 from layerscope.models.demo import Architecture, read_architecture
+from shapes import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

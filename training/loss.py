@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from batches import Batch
-
     from layerscope.models.heads import Head
 
 __all__ = ["Losses", "detection_loss"]

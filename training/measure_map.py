@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from demo_network import Architecture, load_demo
 from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
-from scenes import FIRST_UNSEEN_SEED, SIDE_PX, scene
 
 import layerscope
+from demo_network import Architecture, load_demo
 from layerscope.inputs import Preparation
 from layerscope.models.network import Network
 from layerscope.models.weights import WeightsReport
+from scenes import FIRST_UNSEEN_SEED, SIDE_PX, scene
 
 if TYPE_CHECKING:
     import numpy as np

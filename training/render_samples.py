@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
+
 from scenes import FIRST_UNSEEN_SEED, scene
 
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "layerscope" / "assets" / "scenes"

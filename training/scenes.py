@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageFilter
+
 from backgrounds import background
 from camera import photograph
 from paint import PALETTE_DEG, STRIPE_ANGLES_DEG, TEXTURES, texture, tones
-from PIL import Image, ImageFilter
 from shapes import CLASSES, Patch, draw_outline, outline
 
 if TYPE_CHECKING:

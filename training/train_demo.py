@@ -19,20 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
+
 from averaging import AveragedWeights
 from batches import Phase, batches
 from demo_network import DEMO, save_demo
+from layerscope.inputs import Frame
+from layerscope.training import MapLogger
 from loss import Losses, detection_loss
 from measure_map import as_network, measure
 from scenes import scene
-from torch import nn
-
-from layerscope.inputs import Frame
-from layerscope.training import MapLogger
 
 if TYPE_CHECKING:
     from batches import Batch
-
     from layerscope.models.yolov3 import YOLOv3
 
 PEAK_RATE, LAST_RATE_SHARE, WARM_SHARE = 3e-3, 0.01, 0.04

@@ -166,6 +166,8 @@ def test_each_naming_brings_its_epsilon_and_an_option_overrides_it(shared_data: 
         torch.save({"state_dict": state}, path)
         for given, expected in ((None, eps), (0.5, 0.5)):
             net = ls.load("yolov3", weights=path, bn_eps=given)
+            square = family.startswith("D")
+            assert {(head.sizes, head.scale_x_y) for head in net.heads} == {("square", 2.0) if square else ("exp", 1.0)}
             found = {part.eps for part in net.module.modules() if isinstance(part, torch.nn.BatchNorm2d)}
             assert found == {expected}
             assert net.weights.bn_eps == expected

@@ -243,7 +243,6 @@ def test_parametrised_weights_survive_the_copy() -> None:
 
 
 def test_a_network_lists_its_layers_at_any_size_it_takes(tiny: ls.Network) -> None:
-    assert tiny.layers()[0].shape == (4, 32, 32) or tiny.layers()[0].name == "0_convolutional.conv"
     by_name = {layer.name: layer.shape for layer in tiny.layers(size=(32, 96))}
     assert by_name["0_convolutional"] == (4, 16, 48)
     assert by_name["6_convolutional"] == (14, 8, 24)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+
 from averaging import AveragedWeights
 from batches import Batch, BatchesOfScenes, Phase
 from demo_network import DEMO, Architecture, load_demo, save_demo
-from loss import NEAR_ANCHOR, _assign, _best_iou, _decoded, complete_iou, detection_loss
-from scenes import FIRST_UNSEEN_SEED, scene
-
 from layerscope.detection.decode import decode_head
 from layerscope.detection.suppress import iou
+from loss import NEAR_ANCHOR, _assign, _best_iou, _decoded, complete_iou, detection_loss
+from scenes import FIRST_UNSEEN_SEED, scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 import scenes
 from paint import PALETTE_DEG, STRIPE_ANGLES_DEG, TEXTURES, colour_name
 from scenes import CLASSES, LARGEST_PX, LEAST_VISIBLE, SIDE_PX, SMALLEST_PX, Scene, SceneObject, scene

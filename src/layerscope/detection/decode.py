@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from layerscope.models.heads import Head
@@ -41,7 +43,8 @@ def decode_head(raw: NDArray[np.floating], head: Head, input_hw: tuple[int, int]
     """Read one raw head.
 
     The formulas are those of YOLOv3 (Redmon and Farhadi, 2018, section 2.1) with Darknet's ``scale_x_y`` and
-    ``new_coords``, and for ``region`` those of YOLO9000 (Redmon and Farhadi, 2017, section 2).
+    the square sizes of Scaled-YOLOv4 and YOLOv5; for ``region`` those of YOLO9000 (Redmon and Farhadi, 2017,
+    section 2).
 
     Args:
         raw: (anchors * (5 + classes), H, W) one picture's head before any sigmoid.
@@ -54,7 +57,7 @@ def decode_head(raw: NDArray[np.floating], head: Head, input_hw: tuple[int, int]
     """
     _, height, width = raw.shape
     parts = np.asarray(raw, np.float64).reshape(len(head.anchors), 5 + head.classes, height, width)
-    squash = _as_is if head.new_coords else _sigmoid
+    squash = _squash(head)
     objectness = squash(parts[:, 4])
     likely = np.argwhere(objectness > score)  # (M, 3) anchor, row, column: no class can lift it above
     anchor, row, column = likely.T
@@ -82,16 +85,16 @@ def _boxes(
     """Turn (M, 4) raw x, y, w, h into (M, 4) corners in input pixels."""
     cell_xy = np.array([input_hw[1] / cells_hw[1], input_hw[0] / cells_hw[0]])
     anchors = np.asarray(head.anchors, np.float64)[likely[:, 0]]
-    squashed = t[:, :2] if head.new_coords else _sigmoid(t[:, :2])
-    offset = squashed * head.scale_x_y - (head.scale_x_y - 1) / 2
+    squash = _squash(head)
+    offset = squash(t[:, :2]) * head.scale_x_y - (head.scale_x_y - 1) / 2
     centre = (offset + likely[:, [2, 1]]) * cell_xy
     with np.errstate(over="ignore"):  # an untrained head may say e^1000; such a box is infinitely large
-        size = ((2 * t[:, 2:]) ** 2 if head.new_coords else np.exp(t[:, 2:])) * anchors
+        size = (np.exp(t[:, 2:]) if head.sizes == "exp" else (2 * squash(t[:, 2:])) ** 2) * anchors
     return np.concatenate([centre - size / 2, centre + size / 2], axis=1)
 
 
-def _as_is(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return x
+def _squash(head: Head) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    return (lambda x: x) if head.squashed else _sigmoid
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,7 +23,9 @@ class Head:
         classes: Number of classes.
         kind: ``yolo`` reads each class by a sigmoid, ``region`` (YOLOv2) all classes by a softmax.
         scale_x_y: Darknet's stretch of the centre's sigmoid about 0.5; 1 leaves it as it is.
-        new_coords: Whether the head is already squashed and width is ``(2 w)^2 * anchor`` (Scaled-YOLOv4).
+        squashed: Whether the network itself has already taken sigmoids (Darknet's ``new_coords``).
+        sizes: Width and height as ``exp`` of the number, or as the ``square`` of twice its sigmoid, times the
+            anchor (Scaled-YOLOv4, YOLOv5).
     """
 
     layer: str
@@ -32,7 +34,8 @@ class Head:
     classes: int
     kind: Literal["yolo", "region"] = "yolo"
     scale_x_y: float = 1.0
-    new_coords: bool = False
+    squashed: bool = False
+    sizes: Literal["exp", "square"] = "exp"
 
     @property
     def channels(self) -> int:

@@ -34,6 +34,7 @@ class Naming:
         pair: From a slot and its ordinal among the network's slots to the two prefixes; None: no such name.
         eps: The batch norm epsilon of networks saved under these names.
         activation: The activation of networks saved under these names.
+        square_sizes: Whether their heads are read as YOLOv5's: centres stretched twofold, sizes squared.
         extras: Parts of further keys in such files that are no weights (anchors, counters).
         telling: Part of a key that must occur, where two codebases differ in nothing else.
     """
@@ -42,6 +43,7 @@ class Naming:
     pair: Callable[[WeightSlot, int], Pair | None]
     eps: float = 1e-5
     activation: str = "leaky"
+    square_sizes: bool = False
     extras: tuple[str, ...] = ()
     telling: str = ""
 
@@ -162,6 +164,7 @@ NAMINGS = (
         name="ultralytics/yolov3 v9.0 to v9.5",
         pair=_by_shape(_ultralytics_yaml()),
         eps=1e-3,
+        square_sizes=True,
         extras=(".anchors", ".anchor_grid"),
         telling=".anchor_grid",
     ),
@@ -170,6 +173,7 @@ NAMINGS = (
         pair=_by_shape(_ultralytics_yaml()),
         eps=1e-3,
         activation="silu",
+        square_sizes=True,
         extras=(".anchors",),
     ),
     Naming(name="mmdetection", pair=_by_shape(_mmdetection())),

@@ -157,16 +157,18 @@ def _reach(
     known = [(tensor, reach) for tensor, reach in before if reach is not None]
     if any(reach == EVERYTHING for _, reach in known):
         return EVERYTHING
-    if len(known) == len(before) and all(map(_is_one_cell, (output, *(tensor for tensor, _ in known)))):
-        return _joined(known)
-    if output.ndim < 3:  # no rows and columns: all cells together, unless one is picked out
-        return None if name in MOVES_AXES else EVERYTHING
     if len(known) < len(before):
         return None
     if name in WINDOWS:
         return WINDOWS[name](output, known[0], args, kwargs) if len(known) == 1 else None
+    if all(_is_one_cell(tensor) for tensor in (output, *(tensor for tensor, _ in known))):
+        return _joined(known)
     if name in OVER_AXES and not isinstance(_argument(args, kwargs, 1, "dim", ()), Tensor):
-        return _over_axes(known[0], args, kwargs)
+        return _over_axes(output, known[0], args, kwargs)
+    if output.ndim < 3:  # no rows and columns: all cells together, unless some are picked out
+        return EVERYTHING if name in FLATTENS else None
+    if name == "stack" and _argument(args, kwargs, 1, "dim", 0) % output.ndim >= output.ndim - 2:
+        return None
     if name in CELLWISE or _is_pointwise(name):
         return _together(output, known)
     if name in MOVES_AXES and _same_axes(output, known[0][0], args):
@@ -202,14 +204,14 @@ def _together(output: Tensor, known: list[Known]) -> Reach | None:
     return _joined(known)
 
 
-def _over_axes(before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+def _over_axes(output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     """Keep what a cell sees where the axes are not rows or columns; over both of them it is everything."""
     tensor, reach = before
     axes = _argument(args, kwargs, 1, "dim", ())
     places = {axis % tensor.ndim - tensor.ndim for axis in ((axes,) if isinstance(axes, int) else axes)}
     if not places or places >= {-1, -2}:
         return EVERYTHING
-    return None if places & {-1, -2} else reach
+    return None if places & {-1, -2} or output.ndim < 3 else reach
 
 
 def _same_axes(output: Tensor, tensor: Tensor, args: tuple[Any, ...]) -> bool:
@@ -278,7 +280,7 @@ def _average_pool(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs:
 def _adaptive_pool(output: Tensor, before: Known, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Reach | None:
     tensor, reach = before
     if output.shape[-2:] == (1, 1):
-        return EVERYTHING
+        return reach if _is_one_cell(tensor) else EVERYTHING
     if any(old % new for old, new in zip(tensor.shape[-2:], output.shape[-2:], strict=True)):
         return None
     kernel = [old // new for old, new in zip(tensor.shape[-2:], output.shape[-2:], strict=True)]
@@ -295,6 +297,9 @@ def _pad(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str
 def _interpolate(output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
     tensor, reach = before
     down, across = (new / old for new, old in zip(output.shape[-2:], tensor.shape[-2:], strict=True))
+    asked = _argument(args, kwargs, 2, "scale_factor", 1)
+    if any(factor % 1 for factor in (asked if isinstance(asked, tuple | list) else (asked,))):
+        return None  # it is stepped by what was asked for, which the sizes do not show
     mode = _argument(args, kwargs, 3, "mode", "nearest")
     smooth = mode == "bilinear" and not _argument(args, kwargs, 4, "align_corners", False)
     if down % 1 or across % 1 or not (smooth or mode in ("nearest", "nearest-exact")):
@@ -309,6 +314,11 @@ def _normalised(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: d
     return EVERYTHING if own else before[1]
 
 
+def _instance_norm(_output: Tensor, before: Known, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reach | None:
+    """Likewise, but for the default."""
+    return EVERYTHING if _argument(args, kwargs, 5, "use_input_stats", True) else before[1]
+
+
 WINDOWS: dict[str, Callable[[Tensor, Known, tuple[Any, ...], dict[str, Any]], Reach | None]] = {
     "adaptive_avg_pool2d": _adaptive_pool,
     "adaptive_max_pool2d": _adaptive_pool,
@@ -316,6 +326,7 @@ WINDOWS: dict[str, Callable[[Tensor, Known, tuple[Any, ...], dict[str, Any]], Re
     "batch_norm": _normalised,
     "conv2d": _convolution,
     "conv_transpose2d": _transposed,
+    "instance_norm": _instance_norm,
     "interpolate": _interpolate,
     "max_pool2d": _maximum_pool,
     "max_pool2d_with_indices": _maximum_pool,
@@ -396,5 +407,8 @@ OVER_AXES = frozenset(
 )
 """Operations that bring the numbers along some axes together."""
 
-OVER_ALL = frozenset(("group_norm", "instance_norm", "layer_norm"))
+FLATTENS = frozenset(("flatten", "reshape", "view"))
+"""Operations that may lay all cells side by side in one row of numbers."""
+
+OVER_ALL = frozenset(("group_norm", "layer_norm"))
 """Operations whose every output hangs on all of the input, by its mean and variance."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from layerscope.inputs.options import PreparationOptions
+    from layerscope.models.naming import Naming
 
 __all__ = ["SOURCES", "load"]
 
@@ -139,12 +140,13 @@ def _load_yolov3(request: Request) -> Network:
     _without_argument(request)
     with torch.device("meta"):
         probe = YOLOv3()
-    classes, activation = request.classes, "leaky"
-    if request.file is not None:
-        found, activation = _read_off(request.file, probe)
-        classes = found if classes is None else classes
+    classes, naming = (None, None) if request.file is None else _read_off(request.file, probe)
     with torch.device("meta"):
-        module = YOLOv3(80 if classes is None else classes, activation=activation)
+        module = YOLOv3(
+            request.classes or classes or probe.classes,
+            activation=naming.activation if naming else "leaky",
+            square_sizes=bool(naming and naming.square_sizes),
+        )
     report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
     return Network(
         source=request.source,
@@ -158,21 +160,19 @@ def _load_yolov3(request: Request) -> Network:
     )
 
 
-def _read_off(file: WeightsFile, probe: YOLOv3) -> tuple[int | None, str]:
-    """Tell from weights how many classes their heads have and which activation their codebase uses."""
+def _read_off(file: WeightsFile, probe: YOLOv3) -> tuple[int | None, Naming | None]:
+    """Tell from weights how many classes their heads have and whose naming they use, where it can be told."""
     if file.state is None:
         numbers = count_numbers(file.path)
         own = sum(tensor.numel() for tensor in probe.parameters())
         own += sum(tensor.numel() for name, tensor in probe.named_buffers() if "num_batches" not in name)
         per_class = 3 * sum(probe.get_parameter(f"{head.layer}.weight").shape[1] + 1 for head in probe.heads)
         classes, rest = divmod(numbers - own, per_class)
-        return (probe.classes + classes if rest == 0 and probe.classes + classes > 0 else None), "leaky"
+        return (probe.classes + classes if rest == 0 and probe.classes + classes > 0 else None), None
     match = recognise(file.state.keys(), tuple(probe.state_dict()), probe.slots)
-    activation = match.naming.activation if match.naming else "leaky"
     head = file.state.get(match.keys.get("head32.predict.bias", ""))
-    if head is None or head.ndim != 1 or head.numel() % 3 or head.numel() < 18:
-        return None, activation
-    return head.numel() // 3 - 5, activation
+    known = head is not None and head.ndim == 1 and head.numel() % 3 == 0 and head.numel() >= 18
+    return (head.numel() // 3 - 5 if head is not None and known else None), match.naming
 
 
 def _load_demo(request: Request) -> Network:

@@ -173,6 +173,7 @@ class YOLOv3(nn.Module):
         blocks: Residual units in each block.
         activation: ``leaky`` (Darknet's) or ``silu`` (later Ultralytics checkpoints).
         anchors: Per stride the anchors' widths and heights, input pixels.
+        square_sizes: How the heads are read: sizes by ``exp``, or squared as later Ultralytics checkpoints do.
     """
 
     STAGES = tuple(f"backbone.block{index}" for index in range(1, 6))
@@ -185,9 +186,11 @@ class YOLOv3(nn.Module):
         blocks: tuple[int, ...] = BLOCKS,
         activation: str = "leaky",
         anchors: Mapping[int, tuple[tuple[float, float], ...]] = ANCHORS,
+        square_sizes: bool = False,
     ) -> None:
         super().__init__()
         self.classes, self.blocks, self.anchors = classes, blocks, anchors
+        self.square_sizes = square_sizes
         outputs = 3 * (5 + classes)
         w3, w4, w5 = widths[-3:]
         self.backbone = Darknet53(widths, blocks, activation=activation)
@@ -209,6 +212,8 @@ class YOLOv3(nn.Module):
                 stride=stride,
                 anchors=self.anchors[stride],
                 classes=self.classes,
+                sizes="square" if self.square_sizes else "exp",
+                scale_x_y=2.0 if self.square_sizes else 1.0,
             )
             for stride in (32, 16, 8)
         )

@@ -226,7 +226,7 @@ def test_detection_squashes_all_but_width_and_height(kind: str, new_coords: bool
         classes=3,
         kind=kind,  # type: ignore[arg-type]
         scale_x_y=1.2,
-        new_coords=new_coords,
+        squashed=new_coords,
     )
     raw = numbers(2, 16, 2, 3)
     expected = raw.copy()

@@ -20,7 +20,7 @@ class Detection(nn.Module):
     """``[yolo]`` or ``[region]``: sigmoid on x, y and objectness; width and height stay as they are.
 
     x and y are then stretched about 0.5 by ``scale_x_y``. Classes get a sigmoid each, or in YOLOv2's
-    region all of them a softmax. A head with ``new_coords`` comes squashed already and is only stretched.
+    region all of them a softmax. A head that is ``squashed`` comes squashed already and is only stretched.
     """
 
     def __init__(self, head: Head) -> None:
@@ -32,7 +32,7 @@ class Detection(nn.Module):
         head = self.head
         x = raw.reshape(raw.shape[0], len(head.anchors), 5 + head.classes, *raw.shape[2:])
         centre, size, objectness, classes = torch.split(x, [2, 2, 1, head.classes], dim=2)
-        if not head.new_coords:
+        if not head.squashed:
             centre, objectness = centre.sigmoid(), objectness.sigmoid()
             classes = classes.softmax(dim=2) if head.kind == "region" else classes.sigmoid()
         if head.scale_x_y != 1:

@@ -123,7 +123,8 @@ def _yolo(place: Place) -> Step:
         anchors=tuple(pairs[index] for index in mask),
         classes=section.integer("classes", 20, low=1),
         scale_x_y=section.number("scale_x_y", 1.0, low=0.0, high=100.0),
-        new_coords=section.flag("new_coords"),
+        squashed=section.flag("new_coords"),
+        sizes="square" if section.flag("new_coords") else "exp",
     )
     return _detection(place, head)
 
