@@ -19,10 +19,19 @@ from layerscope.models.receptive_field import ReceptiveFields
 from layerscope.models.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Size = tuple[float, float] | None
 EVERYTHING = (math.inf, math.inf)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Thousands of tiny passes: threads would wait for each other far longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Does(nn.Module):
@@ -191,7 +200,7 @@ layers = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(parts=st.lists(layers, min_size=2, max_size=5))
 def test_random_networks_are_told_to_the_pixel(parts: list[nn.Module]) -> None:
     net, hw = alive(nn.Sequential(*parts)), (72, 72)
