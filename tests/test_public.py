@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,5 +114,4 @@ def test_every_error_is_of_the_tree_and_the_tree_is_drawn() -> None:
 def test_no_source_speaks_of_a_machine() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
-        assert "/work/" not in text
-        assert "/tmp/" not in text, path
+        assert not re.search(r"/(tmp|root|home|work)/", text), path

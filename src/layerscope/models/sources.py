@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from layerscope.inputs.options import PreparationOptions
     from layerscope.models.naming import Naming
+    from layerscope.models.weights import WeightsReport
 
 __all__ = ["SOURCES", "load"]
 
@@ -148,16 +149,7 @@ def _load_yolov3(request: Request) -> Network:
             square_sizes=bool(naming and naming.square_sizes),
         )
     report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
-    return Network(
-        source=request.source,
-        module=module,
-        preparation=Preparation(size_hw=(416, 416)),
-        weights=report,
-        stages=module.STAGES,
-        names=class_names(module.classes),
-        heads=module.heads,
-        check_size=_multiple_of_32,
-    )
+    return _detector(request, module, report, class_names(module.classes))
 
 
 def _read_off(file: WeightsFile, probe: YOLOv3) -> tuple[int | None, Naming | None]:
@@ -186,13 +178,17 @@ def _load_demo(request: Request) -> Network:
     with torch.device("meta"):
         module = architecture.build()
     report = put_weights(module, module.slots, file, network=request.source, options=request.weights)
+    return _detector(request, module, report, architecture.classes)
+
+
+def _detector(request: Request, module: YOLOv3, report: WeightsReport, names: tuple[str, ...]) -> Network:
     return Network(
         source=request.source,
         module=module,
         preparation=Preparation(size_hw=(416, 416)),
         weights=report,
         stages=module.STAGES,
-        names=architecture.classes,
+        names=names,
         heads=module.heads,
         check_size=_multiple_of_32,
     )
