@@ -175,3 +175,16 @@ def test_what_cannot_be_laid_over_is_refused():
     ):
         with pytest.raises(OptionError):
             draw_overlay(np.ones((2, 2)), frame, placement, **wrong)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("how", ["stretch", "letterbox", "crop"])
+def test_a_map_in_colour_is_laid_on_as_its_three_parts_would_be(how, interpolation):
+    placement = place(how, (21, 34), (16, 24))
+    colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    frame = np.full((21, 34, 3), 90, np.uint8)
+    options = {"alpha": 0.6, "interpolation": interpolation}
+    got = np.asarray(draw_overlay(colours, frame, placement, colormap="inferno", **options)).astype(int)
+    for part in range(3):
+        alone = np.asarray(draw_overlay(colours[..., part], frame, placement, colormap="grey", **options))
+        assert np.abs(got[..., part] - alone[..., part]).max() <= 1
