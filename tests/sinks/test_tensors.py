@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 import layerscope as ls
 from layerscope.errors import OptionError, RunFolderError
+from layerscope.models.weights import WeightsReport
 
 
 @pytest.mark.parametrize("write", [["tensors"], ["sheets", "tensors"]])
@@ -52,19 +53,28 @@ class Large(torch.nn.Module):
         return x
 
 
-def large(photo: np.ndarray, **options: str) -> np.ndarray:
-    from layerscope.models.network import Network
-    from layerscope.models.weights import WeightsReport
-
+def first_of(module: torch.nn.Module, photo: np.ndarray, **options: str) -> np.ndarray:
+    """What was kept of the module's part ``0``."""
     report = WeightsReport(path=None, naming="none", taken=0, total=0, bn_eps=1e-5, seed=None)
-    net = Network(
-        source="large",
-        module=torch.nn.Sequential(Large()),
+    net = ls.Network(
+        source="own",
+        module=module,
         preparation=ls.Preparation(size_hw=(8, 8)),
         weights=report,
         stages=("0",),
     )
     return ls.run(net, photo, write=["tensors"], **options)["frame"]["0"].values
+
+
+def large(photo: np.ndarray, **options: str) -> np.ndarray:
+    return first_of(torch.nn.Sequential(Large()), photo, **options)
+
+
+@pytest.mark.parametrize("tensor_type", ["f32", "f16", "q8"])
+def test_what_the_next_layer_overwrites_is_kept_as_it_was(photo: np.ndarray, tensor_type: str) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Hardtanh(2.0, 3.0, inplace=True))
+    kept = first_of(net, photo, tensor_type=tensor_type)
+    assert kept.max() < 2, "the convolution's own values, before they were clipped"
 
 
 def test_what_half_precision_cannot_hold_stays_in_single(photo: np.ndarray) -> None:
