@@ -160,6 +160,14 @@ def test_the_first_channels_are_x_and_width_and_move_the_box_across() -> None:
     assert decode_head(raw, head, (16, 24), 0.5).xyxy == pytest.approx(np.array([[4.0, -8.0, 44.0, 32.0]]))
 
 
+def test_cells_that_are_no_squares_keep_their_own_width_and_height() -> None:
+    head, raw = HEADS["yolo"], random_head(HEADS["yolo"], (2, 3), 5)
+    found, expected = as_rows(decode_head(raw, head, (16, 96), 0.1)), slow_decode(raw, head, (16, 96), 0.1)
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        assert found[key] == pytest.approx(row, rel=1e-9, abs=1e-9)
+
+
 def test_a_head_of_half_precision_is_read_in_double() -> None:
     head = HEADS["yolo"]
     raw = random_head(head, (3, 4), 2).astype(np.float16)
