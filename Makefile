@@ -57,7 +57,7 @@ package: $(VENV)/.dev  ## build the wheel, install it in an environment of its o
 	rm -rf dist/venv dist/layers.txt
 
 demo: $(VENV)/.dev  ## train the detector that ships inside anew, and measure it
-	$(BIN)/python training/train_demo.py --compile
+	$(BIN)/python training/train_demo.py --minutes 16 --compile
 	$(BIN)/python training/measure_map.py --weights training/runs/demo.safetensors --scenes 500
 
 bench: $(VENV)/.dev  ## measure what README's table shows; wants a quiet machine

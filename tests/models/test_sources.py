@@ -269,3 +269,16 @@ def test_names_come_from_the_number_of_classes_or_a_file(tmp_path: Path, shared_
     assert ls.load("yolov3", classes=2, names=path).names == ("ring", "red square")
     with pytest.raises(OptionError, match="names 2 classes, the network has 3"):
         ls.load("yolov3", classes=3, names=path)
+
+
+def test_heads_may_have_different_numbers_of_classes(tmp_path: Path) -> None:
+    head = (
+        "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n\n[yolo]\nmask=0\nanchors=8,8\nnum=1\nclasses={}\n\n"
+    )
+    trunk = "[net]\nwidth=32\nheight=32\nchannels=3\n\n[convolutional]\nfilters=4\nsize=3\nstride=8\npad=1\n\n"
+    path = tmp_path / "two.cfg"
+    path.write_text(trunk + head.format(7, 2) + "[route]\nlayers=0\n\n" + head.format(9, 4))
+    net = ls.load(f"darknet:{path}", device="cpu")
+    assert len(net.names) == 4
+    boxes = ls.detect(net, np.zeros((32, 32, 3), np.uint8), score=0.0)
+    assert {box.label for box in boxes} <= set(net.names)

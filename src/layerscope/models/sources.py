@@ -219,7 +219,7 @@ def _load_darknet(request: Request) -> Network:
     report = put_weights(module, module.slots, request.file, network=request.source, options=request.weights)
     if request.classes is not None:
         raise OptionError("classes: a Darknet network has as many as its configuration says; change it there")
-    outputs = module.heads[0].classes if module.heads else module.shapes[-1][0]
+    outputs = max((head.classes for head in module.heads), default=module.shapes[-1][0])
     return Network(
         source=request.source,
         module=module,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.models.receptive_field import Reach, ReceptiveFields
+from layerscope.models.receptive_field import ReceptiveFields
 from layerscope.models.watch import named_layers, watch
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
+
+    from layerscope.models.reach import Reach
 
 __all__ = ["Layer", "survey", "tensors_in"]
 
