@@ -98,3 +98,15 @@ def test_errors_say_what_to_do(tiny: ls.Network, photo: np.ndarray) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(RunFolderError, match="cannot be read"):
         _ = kept["frame"]["2_shortcut"].values
+
+
+@pytest.mark.parametrize(("tensor_type", "atol"), [("f32", 0), ("f16", 2e-3), ("q8", 2e-2)])
+def test_maps_that_lie_otherwise_in_memory_come_back_in_order(photo: np.ndarray, tensor_type: str, atol: float) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).to(memory_format=torch.channels_last)
+    kept = first_of(net, photo, tensor_type=tensor_type)
+    seen: list[np.ndarray] = []
+    handle = net[0].register_forward_hook(lambda _m, _i, out: seen.append(out[0].clone().numpy()))
+    first_of(net, photo, tensor_type=tensor_type, out="again")
+    handle.remove()
+    np.testing.assert_allclose(kept, seen[0], atol=atol)

@@ -81,7 +81,7 @@ def read_tensor(path: Path) -> NDArray[np.float32]:
 
 
 def _copied(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16]:
-    array = np.array(values.float().cpu().numpy(), copy=True)
+    array = np.array(values.float().cpu().numpy(), order="C", copy=True)  # safetensors writes memory as it lies
     fits = tensor_type == "f16" and not (np.abs(array[np.isfinite(array)]) > LARGEST_HALF).any()
     return array.astype(np.float16) if fits else array
 
@@ -89,5 +89,5 @@ def _copied(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16
 def _eight_bits(feature_map: FeatureMap) -> dict[str, NDArray[np.generic]]:
     scaled = feature_map.scaled("channel")
     low, high = scaled.low.astype(np.float32), scaled.high.astype(np.float32)
-    levels = scaled.bytes.cpu().numpy().reshape(tuple(feature_map.values.shape))
+    levels = np.ascontiguousarray(scaled.bytes.cpu().numpy()).reshape(tuple(feature_map.values.shape))
     return {"values": levels, "scale": (high - low) / 255, "offset": low}
