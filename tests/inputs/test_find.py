@@ -160,7 +160,7 @@ def test_nothing_found_is_refused_at_once(tmp_path: Path) -> None:
         find_inputs("")
 
 
-@pytest.mark.parametrize("inputs", [3, None, [3], b"a.png", [["a.png"]], object()])
+@pytest.mark.parametrize("inputs", [3, [3], b"a.png", [["a.png"]], object()])
 def test_what_is_no_input_is_named(inputs: object) -> None:
     with pytest.raises(InputError, match="expected a path, pattern, NumPy array"):
         find_inputs(inputs)
@@ -259,3 +259,9 @@ def test_inputs_travel_to_other_processes(tmp_path: Path) -> None:
     for item in find_inputs([path, np.zeros((1, 1), np.uint8)]):
         again = pickle.loads(pickle.dumps(item))
         np.testing.assert_array_equal(again.open().pixels, item.open().pixels)
+
+
+def test_nothing_stands_for_the_scenes_that_ship() -> None:
+    found = find_inputs(None)
+    assert [item.name for item in found] == ["scene0", "scene7", "scene10"]
+    assert all(item.open().size_hw == (416, 416) for item in found)
