@@ -185,7 +185,6 @@ layers = st.one_of(
         st.integers(1, 2),
         st.integers(0, 2),
     ),
-    st.builds(lambda k, s: nn.MaxPool2d(k, s, k // 2), st.integers(1, 3), st.integers(1, 2)),
     st.builds(lambda k, s: nn.AvgPool2d(k, s), st.integers(1, 3), st.integers(1, 3)),
     st.builds(lambda k, s: nn.ConvTranspose2d(2, 2, k, s), st.integers(1, 4), st.integers(1, 2)),
     st.builds(lambda f: nn.Upsample(scale_factor=f), st.integers(2, 3)),
@@ -198,7 +197,13 @@ layers = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+# Not with maxima: a gradient shows only the cell that won, so what it shows of them depends on the numbers.
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @given(parts=st.lists(layers, min_size=2, max_size=5))
 def test_random_networks_are_told_to_the_pixel(parts: list[nn.Module]) -> None:
     net, hw = alive(nn.Sequential(*parts)), (64, 64)

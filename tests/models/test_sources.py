@@ -271,6 +271,7 @@ def test_names_come_from_the_number_of_classes_or_a_file(tmp_path: Path, shared_
         ls.load("yolov3", classes=3, names=path)
 
 
+@pytest.mark.filterwarnings("ignore::layerscope.LayerscopeWarning")
 def test_heads_may_have_different_numbers_of_classes(tmp_path: Path) -> None:
     head = (
         "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n\n[yolo]\nmask=0\nanchors=8,8\nnum=1\nclasses={}\n\n"
