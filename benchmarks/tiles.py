@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +20,7 @@ import torch
 
 import layerscope as ls
 from layerscope.inputs.find import SCENES
+from rounds import machine, ratio, take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +41,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         picture = arguments.picture.resolve() if arguments.picture else sorted(SCENES.iterdir())[0]
-        seconds = _measure(_ways(picture), arguments.rounds)
-    print(f"{arguments.rounds} rounds on {_machine()}\n")
+        seconds = take_turns(_ways(picture), arguments.rounds, before=_clear)
+    print(f"{arguments.rounds} rounds on {machine()}\n")
     print("| all 1984 tiles, forward included | seconds | of the recipe | of forward and writing |")
     print("|---|---|---|---|")
     for name, times in seconds.items():
-        ratios = " | ".join(_ratio(times, seconds[other]) for other in (RECIPE, PLAIN))
+        ratios = " | ".join(ratio(times, seconds[other]) for other in (RECIPE, PLAIN))
         print(f"| {name} | {statistics.median(times):.2f} | {ratios} |")
 
 
@@ -81,28 +80,9 @@ def _ways(picture: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def _measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):  # the first round only warms up
-        for name, way in ways.items():
-            for folder in ("featuremap", "plain", "ours"):
-                shutil.rmtree(folder, ignore_errors=True)
-            begin = time.perf_counter()
-            way()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds
-
-
-def _ratio(times: list[float], others: list[float]) -> str:
-    ratios = sorted(one / other for one, other in zip(times, others, strict=True))
-    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
-def _machine() -> str:
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
+def _clear() -> None:
+    for folder in ("featuremap", "plain", "ours"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
