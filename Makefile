@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # The PyTorch to install; any from 2.6 on will do, also one built for a GPU: make TORCH=torch first-look
 TORCH ?= torch==2.13.0
+# For development torchvision is needed too, and both have to fit each other.
+TORCH_DEV ?= torch==2.14.1 torchvision==0.29.1
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
@@ -18,9 +20,12 @@ $(VENV)/.run: pyproject.toml
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing Layerscope and what its tests compare it with; this takes some minutes"
+	$(PIP) $(TORCH_DEV)
 	$(PIP) -e ".[dev]"
-	@touch $@
+	@touch $(VENV)/.run $@
 
 setup: $(VENV)/.dev  ## make the environment for development
 

@@ -25,7 +25,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(text: str) -> list[str]:
     """Return the calls of layerscope in a text, comments dropped."""
-    found = re.findall(r"^\s*(layerscope (?:run|layers|detect|timeline)\b.*)$", text, flags=re.MULTILINE)
+    found = re.findall(r"^\s*(layerscope (?:run|layers|detect|check|timeline)\b.*)$", text, flags=re.MULTILINE)
     return [line.split("  #")[0].strip() for line in found]
 
 

@@ -173,7 +173,7 @@ def test_an_error_in_the_network_leaves_nothing(photo: np.ndarray) -> None:
         module=Broken(),
         preparation=ls.Preparation(size_hw=(8, 8)),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=("first",),
+        known_stages=("first",),
     )
     with pytest.raises(RuntimeError, match="channels"):
         ls.run(net, photo)
@@ -261,7 +261,7 @@ def test_constant_nan_and_inf_channels_are_drawn_and_marked(photo: np.ndarray, s
         module=nn.Sequential(Odd()),
         preparation=ls.Preparation(size_hw=(8, 8)),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=("0",),
+        known_stages=("0",),
     )
     kinds = ["tiles", "sheets", "overlays", "reductions"]
     run = ls.run(net, photo, scale=scale, write=kinds, tile_format="png", colormap="grey")
@@ -287,7 +287,7 @@ def test_a_layer_that_runs_twice_and_outputs_of_several_tensors_are_told_apart(
         module=nasty,
         preparation=ls.Preparation(size_hw=(16, 16)),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=(),
+        known_stages=(),
     )
     run = ls.run(net, photo, layers="all", tile_format="png", colormap="grey")
     frame = run["frame"]
@@ -316,7 +316,7 @@ def test_names_that_fall_together_as_folders_are_kept_apart(photo: np.ndarray) -
         module=Both(),
         preparation=ls.Preparation(size_hw=(8, 8)),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=(),
+        known_stages=(),
     )
     run = ls.run(net, photo, layers=["a.b", "a_b"], write=["tiles"])
     folders = {layer.tile_path(0).parent.name for layer in run["frame"].values()}

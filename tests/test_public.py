@@ -22,6 +22,7 @@ ORDER = [
     "models",
     "render",
     "hooks",
+    "validation",
     "sinks",
     "pipeline",
     "recipe",

@@ -80,7 +80,7 @@ def as_network(module: YOLOv3, architecture: Architecture) -> Network:
         module=module.eval(),
         preparation=Preparation(size_hw=(SIDE_PX, SIDE_PX)),
         weights=WeightsReport(path=None, naming="layerscope", taken=count, total=count, bn_eps=1e-5, seed=None),
-        stages=module.STAGES,
+        known_stages=module.STAGES,
         names=architecture.classes,
         heads=module.heads,
     )

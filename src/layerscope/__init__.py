@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from layerscope.pipeline import run
     from layerscope.recipe import to_image, to_images
     from layerscope.sinks import Run, open_run
+    from layerscope.validation import check
 
 _HOME = {
     "Box": "detection",
@@ -35,6 +36,7 @@ _HOME = {
     "Run": "sinks",
     "Tape": "hooks",
     "capture": "hooks",
+    "check": "validation",
     "detect": "detection",
     "detect_all": "detection",
     "draw_boxes": "detection",
@@ -59,6 +61,7 @@ __all__ = [
     "Run",
     "Tape",
     "capture",
+    "check",
     "detect",
     "detect_all",
     "draw_boxes",

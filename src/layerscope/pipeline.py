@@ -187,9 +187,17 @@ def _frames(
 
 def _pass(job: _Job, frame: Frame) -> Passed:
     x, placement = prepare(frame, job.preparation)
-    module = job.net.module
-    frames = [(frame, placement)]
-    return pass_batch(module, x.to(job.net.device), frames, plan=job.plan, sinks=job.sinks, scale=job.scale)[0]
+    net = job.net
+    (passed,) = pass_batch(
+        net.module,
+        x.to(net.device),
+        [(frame, placement)],
+        plan=job.plan,
+        sinks=job.sinks,
+        scale=job.scale,
+        call=net.call,
+    )
+    return passed
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def network(module: nn.Module, *heads: Head, size_hw: tuple[int, int], names: tu
         module=module,
         preparation=ls.Preparation(size_hw=size_hw),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=(),
+        known_stages=(),
         names=names,
         heads=heads,
     )

@@ -20,7 +20,7 @@ def network_of(module: nn.Module, size: int = 16) -> Network:
         module=module.eval(),
         preparation=ls.Preparation(size_hw=(size, size)),
         weights=WeightsReport(path=None, naming="random", taken=0, total=0, bn_eps=1e-5, seed=0),
-        stages=(),
+        known_stages=(),
     )
 
 
@@ -79,8 +79,12 @@ def test_a_layer_asked_for_by_name_that_does_not_run_is_an_error_and_by_pattern_
 def test_unknown_layers_and_wrong_things_are_refused_before_running(tiny: Network, photo: np.ndarray) -> None:
     with pytest.raises(UnknownLayerError, match="did you mean '2_shortcut'"):
         ls.capture(tiny, photo, layers="2_shortcuts")
-    with pytest.raises(SourceError, match=r"use layerscope\.tap"):
-        ls.capture(tiny.module, photo)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"network from layerscope\.load or a module, got str"):
+        ls.capture("demo", photo)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"cannot prepare a picture; give inputs="):
+        ls.capture(tiny.module, photo)
+    with pytest.raises(OptionError, match=r"give its \.module"):
+        ls.capture(tiny, inputs=photo)
     with pytest.raises(InputError, match="expected one picture, got 2"):
         ls.capture(tiny, [photo, photo])  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="size"):
@@ -112,7 +116,9 @@ def test_a_sorted_sheet_says_so_and_keeps_the_numbers(tiny: Network, photo: np.n
     from layerscope.hooks.feature_map import sheet_header
 
     feature_map = ls.capture(tiny, photo)["5_shortcut"]
-    assert sheet_header(feature_map.scaled(), "5_shortcut", "max")[-1] == "sorted by max, highest first"
+    assert (
+        sheet_header(feature_map.scaled(), "5_shortcut", feature_map.axes, "max")[-1] == "sorted by max, highest first"
+    )
     order = feature_map._order("max")
     peaks = feature_map.values.amax((1, 2)).numpy()
     assert (np.diff(peaks[order]) <= 0).all()
@@ -139,21 +145,66 @@ def test_an_overlay_lies_on_the_bright_spot(resize: str, shape: tuple[int, int])
         assert abs(columns.mean() - x) <= 3, (columns.mean(), x)
 
 
-def test_vectors_and_other_ranks_are_kept_honestly() -> None:
-    class Ranks(nn.Module):
+def test_other_shapes_are_kept_as_they_are_and_drawn_by_what_they_mean() -> None:
+    class Shapes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.flat, self.tokens = nn.Flatten(), nn.Flatten(2)
+            self.flat, self.line, self.last, self.tokens, self.items, self.volume = (nn.Identity() for _ in range(6))
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.flat(x) + self.tokens(x).flatten(1)
+        def forward(self, x: torch.Tensor) -> None:
+            small = nn.functional.avg_pool2d(x, 4)  # (1, 3, 4, 4)
+            self.flat(small.flatten(1))
+            self.line(x.mean(3)[:, :, :15])
+            self.last(small.permute(0, 2, 3, 1))
+            self.tokens(torch.cat([small.mean((2, 3))[:, None] * 0 + 9, small.flatten(2).transpose(1, 2)], 1))
+            self.items(small.expand(5, -1, -1, -1))
+            self.volume(torch.stack([small, small * 2], 2))
 
-    maps = ls.capture(network_of(Ranks(), 2), np.zeros((2, 2, 3), np.uint8), layers="all")
-    assert maps["flat"].values.shape == (12,)
-    assert maps["flat"].sheet().size[0] > 0
-    assert maps["tokens"].values.shape == (3, 4)
-    with pytest.raises(LayerError, match=r"expected channels of maps \(C, H, W\), got shape \(3, 4\)"):
-        maps["tokens"].sheet()
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    maps = ls.capture(network_of(Shapes(), 16), picture, layers="modules")
+    shapes = {name: (tuple(one.values.shape), one.channels if name != "items" else 0) for name, one in maps.items()}
+    assert shapes == {
+        "flat": ((48,), 48),
+        "line": ((3, 15), 3),
+        "last": ((4, 4, 3), 3),
+        "tokens": ((17, 3), 3),
+        "items": ((5, 3, 4, 4), 0),
+        "volume": ((3, 2, 4, 4), 3),
+    }
+    planes = maps["last"].plane
+    assert torch.equal(maps["tokens"].plane, planes)
+    assert maps["tokens"].apart.tolist() == [[9.0, 9.0, 9.0]]
+    torch.testing.assert_close(maps["volume"].plane, planes * 1.5)
+    assert torch.equal(maps["volume"].maps, torch.cat([planes, planes * 2], 2))
+    assert torch.equal(maps["last"][1].values, planes[1])
+    assert np.asarray(maps["line"][0].tile()).shape == (64, 135)
+    for name in set(maps) - {"items"}:
+        assert maps[name].sheet().size[0] > 0
+        if name != "line":
+            assert maps[name].overlay().size == maps[name][0].overlay().size == (16, 16)
+    with pytest.raises(LayerError, match="lie nowhere in a picture"):
+        maps["line"].overlay()
+    with pytest.raises(LayerError, match=r"items gave 5 items of shape \(3, 4, 4\), not one picture's"):
+        maps["items"].sheet()
+
+
+def test_a_modules_own_input_stands_for_the_picture_and_without_one_nothing_is_laid_over() -> None:
+    net = nn.Sequential(nn.AvgPool2d(4))
+    x = torch.zeros(1, 3, 16, 24)
+    x[:, :, 4:8, 8:12] = 1
+    found = ls.capture(net, inputs=x, layers="0")["0"]
+    assert found.frame is not None
+    assert found.frame.pixels[5, 9].tolist() == [255, 255, 255]
+    levels = np.asarray(found.overlay(alpha=1.0, colormap="grey").convert("L"))
+    assert levels[6, 10] > 150
+    assert levels[13, 20] == 0
+    several = ls.capture(net, inputs=(x.repeat(2, 1, 1, 1),), layers="0")["0"]
+    assert several.values.shape == (2, 3, 4, 6)
+    assert several.frame is None
+    series = ls.capture(nn.Sequential(nn.Conv1d(2, 3, 3)), inputs={"input": torch.rand(1, 2, 9)}, layers="0")["0"]
+    assert series.axes.text == "3 channels of 7 values"
+    with pytest.raises(LayerError, match="was given no picture"):
+        ls.capture(nn.Sequential(nn.Flatten(0)), inputs=torch.rand(2, 3), layers="0")["0"].overlay()
 
 
 def test_paths_and_pil_images_give_what_the_array_gives(tiny: Network, photo: np.ndarray) -> None:

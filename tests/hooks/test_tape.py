@@ -49,7 +49,7 @@ def modes_of(module: nn.Module) -> list[bool]:
     return [child.training for child in module.modules()]
 
 
-def quiet_tap(module: nn.Module, x: Tensor, layers: object = "all") -> ls.Tape:
+def quiet_tap(module: nn.Module, x: Tensor, layers: object = "modules") -> ls.Tape:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerscopeWarning)
         with torch.no_grad(), ls.tap(module, layers) as tape:

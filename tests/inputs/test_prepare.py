@@ -38,7 +38,7 @@ def slow_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         max(height, int(pixels.shape[0] * scale)),
     )
     large = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
-    left, top = (new_width - width) // 2, (new_height - height) // 2
+    left, top = round((new_width - width) / 2), round((new_height - height) / 2)
     return large[top : top + height, left : left + width]
 
 

@@ -61,7 +61,7 @@ def first_of(module: torch.nn.Module, photo: np.ndarray, **options: str) -> np.n
         module=module,
         preparation=ls.Preparation(size_hw=(8, 8)),
         weights=report,
-        stages=("0",),
+        known_stages=("0",),
     )
     return ls.run(net, photo, write=["tensors"], **options)["frame"]["0"].values
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from layerscope.cli.check import check
 from layerscope.cli.detect import detect
 from layerscope.cli.layers import layers
 from layerscope.cli.run import run
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(layers)
 app.command()(detect)
+app.command()(check)
 app.command()(timeline)
 
 
@@ -48,6 +50,7 @@ def _root(
       yolov3              Darknet53 with YOLOv3's neck and heads
       darknet53           the backbone as ImageNet classifier
       darknet:FILE.cfg    any Darknet configuration
+      FILE.py:NAME        your own module, or the function that builds it; also package.module:NAME
     \b
     Try:
       layerscope run demo
@@ -57,6 +60,7 @@ def _root(
       layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights pictures/ --write sheets,overlays
       layerscope detect yolov3 -w yolov3.weights dog.jpg
       layerscope layers yolov3
+      layerscope check net.py:build
     """
 
 

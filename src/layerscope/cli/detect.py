@@ -26,6 +26,7 @@ def detect(
     overwrite: o.Overwrite = False,
     size: o.Size = None,
     resize: o.Resize = None,
+    crop_share: o.CropShare = None,
     filter: o.Filter = None,  # noqa: A002 - the option's name
     order: o.Order = None,
     range: o.Range = None,  # noqa: A002 - the option's name
@@ -38,6 +39,7 @@ def detect(
     seed: o.Seed = 0,
     bn_eps: o.BnEps = None,
     classes: o.Classes = None,
+    arg: o.Arguments = None,
     device: o.Device = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -53,7 +55,15 @@ def detect(
       layerscope detect darknet:voc.cfg -w voc.weights --names voc.names shots/ --score 0.5 --json
     """
     prepared = o.preparation(
-        size=size, resize=resize, filter=filter, order=order, range=range, mean=mean, std=std, pad=pad
+        size=size,
+        resize=resize,
+        crop_share=crop_share,
+        filter=filter,
+        order=order,
+        range=range,
+        mean=mean,
+        std=std,
+        pad=pad,
     )
     network = o.load_network(
         source,
@@ -63,6 +73,7 @@ def detect(
         seed=seed,
         bn_eps=bn_eps,
         classes=classes,
+        arguments=o.arguments(arg),
         names=names,
         device=device,
         **prepared,

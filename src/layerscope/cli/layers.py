@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,8 +25,12 @@ def layers(
     layer: o.Layers = None,
     size: o.Size = None,
     classes: o.Classes = None,
+    arg: o.Arguments = None,
     partial: o.Partial = False,
     trust_pickle: o.TrustPickle = False,
+    operations: Annotated[
+        bool, typer.Option("--operations", help="List what forwards call between modules too: add, cat, relu, ...")
+    ] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -40,6 +44,7 @@ def layers(
       layerscope layers yolov3
       layerscope layers yolov3 -l convs --size 608
       layerscope layers darknet:yolov3-tiny.cfg --json
+      layerscope layers demo --operations -l '*.add'
     """
     from layerscope.inputs import parse_size
 
@@ -50,17 +55,19 @@ def layers(
             source,
             weights=weights,
             classes=classes,
+            arguments=o.arguments(arg),
             partial=partial,
             trust_pickle=trust_pickle,
             device="cpu",
             size=parse_size(size) if size is not None else None,
         )
-    found = network.layers()
+    found = network.layers(operations=operations)
     if layer:
         from layerscope.hooks import select
 
         plan = select(layer, network.module, stages=network.stages)
-        found = tuple(entry for entry in found if entry.name.partition(":")[0] in plan.layers)
+        named = [(entry, *entry.name.partition(":")[::2]) for entry in found]
+        found = tuple(entry for entry, name, ordinal in named if plan.wants(name, int(ordinal or 0)))
     if json:
         print_json([_as_json(entry, network.stages) for entry in found])
     else:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        help="The network: demo, yolov3, darknet53 or darknet:FILE.cfg.", metavar="SOURCE", show_default=False
+        help="The network: demo, yolov3, darknet53, darknet:FILE.cfg, or code of yours: FILE.py:NAME.",
+        metavar="SOURCE",
+        show_default=False,
     ),
 ]
 Inputs = Annotated[
@@ -66,6 +68,14 @@ Names = Annotated[
     Path | None,
     typer.Option("--names", metavar="FILE", help="Class names, one a line."),
 ]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="KEY=VALUE",
+        help="A keyword for the function or class that builds the network (repeat for more).",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", help="cpu, cuda, mps, or auto for the best there is."),
@@ -91,6 +101,10 @@ Size = Annotated[
 Resize = Annotated[
     str | None,
     typer.Option("--resize", metavar="HOW", help="stretch, letterbox or crop."),
+]
+CropShare = Annotated[
+    float | None,
+    typer.Option("--crop-share", metavar="SHARE", help="Under --resize crop: how much is kept, such as 0.875."),
 ]
 Filter = Annotated[
     str | None,
@@ -134,6 +148,7 @@ def preparation(
     *,
     size: str | None,
     resize: str | None,
+    crop_share: float | None,
     filter: str | None,  # noqa: A002 - the option's name
     order: str | None,
     range: str | None,  # noqa: A002 - the option's name
@@ -147,6 +162,7 @@ def preparation(
     typed = {
         "size": parse_size(size) if size is not None else None,
         "resize": resize,
+        "crop_share": crop_share,
         "filter": filter,
         "order": order,
         "range": range,
@@ -155,6 +171,22 @@ def preparation(
         "pad": pad,
     }
     return {name: value for name, value in typed.items() if value is not None}
+
+
+def arguments(typed: list[str] | None) -> dict[str, Any]:
+    """Read ``key=value`` as keywords; a value that is no Python literal is text."""
+    import ast
+
+    read: dict[str, Any] = {}
+    for item in typed or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise typer.BadParameter(f"--arg: expected key=value such as depth=18, got {item!r}")
+        try:
+            read[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            read[key] = value
+    return read
 
 
 def load_network(source: str, **options: Any) -> Network:

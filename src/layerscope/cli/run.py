@@ -81,6 +81,7 @@ def run(
     overwrite: o.Overwrite = False,
     size: o.Size = None,
     resize: o.Resize = None,
+    crop_share: o.CropShare = None,
     filter: o.Filter = None,  # noqa: A002 - the option's name
     order: o.Order = None,
     range: o.Range = None,  # noqa: A002 - the option's name
@@ -93,6 +94,7 @@ def run(
     seed: o.Seed = 0,
     bn_eps: o.BnEps = None,
     classes: o.Classes = None,
+    arg: o.Arguments = None,
     device: o.Device = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -111,7 +113,15 @@ def run(
       layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights shots/ --write sheets,overlays -o out
     """
     prepared = o.preparation(
-        size=size, resize=resize, filter=filter, order=order, range=range, mean=mean, std=std, pad=pad
+        size=size,
+        resize=resize,
+        crop_share=crop_share,
+        filter=filter,
+        order=order,
+        range=range,
+        mean=mean,
+        std=std,
+        pad=pad,
     )
     network = o.load_network(
         source,
@@ -121,6 +131,7 @@ def run(
         seed=seed,
         bn_eps=bn_eps,
         classes=classes,
+        arguments=o.arguments(arg),
         device=device,
         **({"size": prepared["size"]} if "size" in prepared else {}),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.errors import LayerError, OptionError, nearest
+from layerscope.models.axes import Axes, read_axes
 from layerscope.render import (
     ChannelStatistics,
     Scaled,
@@ -21,6 +22,7 @@ from layerscope.render import (
     to_bytes,
 )
 from layerscope.render.colour import is_grey
+from layerscope.render.lines import draw_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from layerscope.inputs import Frame, Placement
 
-__all__ = ["SORTS", "Channel", "FeatureMap", "as_channels", "sheet_header"]
+__all__ = ["SORTS", "Channel", "FeatureMap", "as_maps", "drawable", "sheet_header"]
 
 SORTS = ("max", "mean", "range", "zeros")
 
@@ -40,20 +42,67 @@ class FeatureMap:
 
     Attributes:
         layer: The layer's name.
-        values: (C, H, W), the batch axis dropped; other ranks are kept as they are.
-        frame: The picture.
-        placement: Where the picture lies in the network's input.
+        values: (C, H, W), the batch axis dropped. Other shapes are kept as they are: (H, W, C), (N, C) tokens,
+            (C, D, H, W), (C, L), (C,).
+        frame: The picture; None where the network was given something else.
+        placement: Where the picture lies in the network's input; None likewise.
+        counts_items: The first axis counts things, such as regions or the frames of a batch, so that there is no
+            map of the one picture.
     """
 
     layer: str
     values: Tensor
-    frame: Frame
-    placement: Placement
+    frame: Frame | None = None
+    placement: Placement | None = None
+    counts_items: bool = False
+
+    @property
+    def axes(self) -> Axes:
+        """Which axes are channels, and which are places in the picture.
+
+        Raises:
+            LayerError: There is no map of the one picture.
+        """
+        if self.counts_items:
+            raise LayerError(
+                f"{self.layer} gave {len(self.values)} items of shape {tuple(self.values.shape[1:])}, not one picture's"
+            )
+        try:
+            return read_axes(self.values.shape, self.placement.input_hw if self.placement else None)
+        except LayerError as error:
+            raise LayerError(f"{self.layer}: {error}") from None
+
+    @property
+    def maps(self) -> Tensor:
+        """(C, H, W) view of the values for drawing, whatever their axes are.
+
+        Tokens lie on their grid, a volume's slices side by side, (C, H, D * W), a line is (C, 1, L).
+        """
+        return as_maps(self.values, self.axes)
+
+    @property
+    def apart(self) -> Tensor:
+        """(N, C) the tokens that belong to no place: class and register tokens."""
+        return self.values.permute(*self.axes.order[::-1])[: self.axes.apart] if self.axes.apart else self.values[:0]
+
+    @property
+    def plane(self) -> Tensor:
+        """(C, H, W) what lies over the picture; of a volume the mean of its slices.
+
+        Raises:
+            LayerError: There are no rows and columns.
+        """
+        axes = self.axes
+        if axes.kind == "line":
+            raise LayerError(f"{self.layer} gave {axes.text}, which lie nowhere in a picture")
+        if axes.kind == "volume":
+            return as_plain(self.values).permute(axes.order).mean(1)
+        return self.maps
 
     @property
     def channels(self) -> int:
         """Number of channels."""
-        return int(self.values.shape[0]) if self.values.ndim else 0
+        return self.axes.channels
 
     def __getitem__(self, channel: int) -> Channel:
         """Return one channel; negative numbers count from the end."""
@@ -63,11 +112,11 @@ class FeatureMap:
 
     def statistics(self) -> ChannelStatistics:
         """Return each channel's range, mean, share of zeros and whether it is constant or not finite."""
-        return channel_statistics(as_channels(self.values))
+        return channel_statistics(self.maps)
 
     def scaled(self, scale: str = "channel") -> Scaled:
         """Return all channels as bytes, (C, H, W) uint8, with the values that 0 and 255 stand for."""
-        return to_bytes(as_channels(self.values), scale)
+        return to_bytes(self.maps, scale)
 
     def sheet(self, scale: str = "channel", *, colormap: str | None = None, sort: str | None = None) -> Image:
         """Draw all channels on one picture, each with its number.
@@ -80,7 +129,7 @@ class FeatureMap:
         """
         scaled = self.scaled(scale)
         order = None if sort is None else self._order(sort)
-        return draw_feature_sheet(scaled, self.layer, colormap=colormap, order=order, sort=sort)
+        return draw_feature_sheet(scaled, self.layer, self.axes, colormap=colormap, order=order, sort=sort)
 
     def overlay(
         self,
@@ -97,10 +146,25 @@ class FeatureMap:
             scale: How the reduced values are taken to colours.
             colormap: Any name that cmap knows; None: what suits the scale. ``pca`` has its own colours.
             alpha: How much of the colour is laid on, 0 to 1.
+
+        Raises:
+            LayerError: There is no picture, or nothing that lies in one.
         """
-        levels = reduced_bytes(as_channels(self.values), reduce, scale)
+        levels = reduced_bytes(self.plane, reduce, scale)
+        frame, placement = self.placed
         colours = colormap or default_colormap(scale)
-        return draw_overlay(levels, self.frame.pixels, self.placement, colormap=colours, alpha=alpha)
+        return draw_overlay(levels, frame.pixels, placement, colormap=colours, alpha=alpha)
+
+    @property
+    def placed(self) -> tuple[Frame, Placement]:
+        """The picture and where it lies in the network's input.
+
+        Raises:
+            LayerError: The network was not given a picture.
+        """
+        if self.frame is None or self.placement is None:
+            raise LayerError(f"{self.layer}: the network was given no picture, so there is none to lay a map over")
+        return self.frame, self.placement
 
     def _order(self, sort: str) -> NDArray[np.int64]:
         statistics = self.statistics()
@@ -115,7 +179,8 @@ class FeatureMap:
         return np.argsort(-np.nan_to_num(keys[sort], nan=-np.inf), kind="stable")
 
     def __repr__(self) -> str:
-        return f"<FeatureMap {self.layer} {tuple(self.values.shape)} of {self.frame.name}>"
+        of = f" of {self.frame.name}" if self.frame else ""
+        return f"<FeatureMap {self.layer} {tuple(self.values.shape)}{of}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,35 +197,50 @@ class Channel:
 
     @property
     def values(self) -> Tensor:
-        """(H, W) the values themselves."""
-        return self.map.values[self.number]
+        """(H, W) the values themselves, or as many axes as the layer has for one channel."""
+        return self.map.values.select(self.map.axes.order[0], self.number) if self.map.values.ndim else self.map.values
 
     def tile(self, scale: str = "channel", *, colormap: str = "grey") -> Image:
         """Draw it at its own size, one pixel a cell.
 
         Scales that look at the whole layer (``layer``, ``percentile``, ``symmetric``) do so here too.
         """
-        levels = self.map.scaled(scale).bytes[self.number].cpu().numpy()
+        levels = drawable(self.map.scaled(scale), self.map.axes)[self.number]
         return picture_of(levels, colormap)
 
     def overlay(self, *, scale: str = "channel", colormap: str | None = None, alpha: float = 0.5) -> Image:
-        """Lay it in colour over its frame."""
-        levels = self.map.scaled(scale).bytes[self.number].cpu().numpy()
+        """Lay it in colour over its frame.
+
+        Raises:
+            LayerError: There is no picture, or nothing that lies in one.
+        """
+        levels = to_bytes(self.map.plane, scale).bytes[self.number].cpu().numpy()
+        frame, placement = self.map.placed
         colours = colormap or default_colormap(scale)
-        return draw_overlay(levels, self.map.frame.pixels, self.map.placement, colormap=colours, alpha=alpha)
+        return draw_overlay(levels, frame.pixels, placement, colormap=colours, alpha=alpha)
 
 
-def as_channels(values: Tensor) -> Tensor:
-    """View values as (C, H, W): a plain vector, such as class scores, is a map of single cells.
+def as_maps(values: Tensor, axes: Axes) -> Tensor:
+    """View values as (C, H, W), by their axes."""
+    values = as_plain(values).permute(axes.order)
+    if axes.kind == "tokens":
+        return values[:, axes.apart :].reshape(axes.channels, *axes.cells)
+    if axes.kind == "volume":
+        return values.movedim(1, 2).flatten(2)
+    if axes.kind == "line":
+        return values[:, None]
+    return values.reshape(-1, 1, 1) if axes.kind == "numbers" else values
 
-    Raises:
-        LayerError: They have another rank.
-    """
-    if values.ndim == 1:
-        return values[:, None, None]
-    if values.ndim != 3:
-        raise LayerError(f"expected channels of maps (C, H, W), got shape {tuple(values.shape)}")
-    return values
+
+def as_plain(values: Tensor) -> Tensor:
+    """Return what a quantised tensor stands for, and any other as it is."""
+    return values.dequantize() if values.is_quantized else values
+
+
+def drawable(scaled: Scaled, axes: Axes) -> NDArray[np.uint8]:
+    """(C, H, W) uint8 as it is to be drawn: lines as plots, all else as it is."""
+    levels = np.asarray(scaled.bytes.cpu().numpy())
+    return draw_lines(levels[:, 0]) if axes.kind == "line" else levels
 
 
 def reduced_bytes(values: Tensor, reduce: str, scale: str) -> NDArray[np.uint8]:
@@ -183,6 +263,7 @@ def picture_of(levels: NDArray[np.uint8], colormap: str) -> Image:
 def draw_feature_sheet(
     scaled: Scaled,
     layer: str,
+    axes: Axes,
     *,
     colormap: str | None = None,
     order: NDArray[np.int64] | None = None,
@@ -193,11 +274,12 @@ def draw_feature_sheet(
     Args:
         scaled: All channels as bytes.
         layer: The layer's name.
+        axes: What its axes are.
         colormap: None: what suits the scale.
         order: Channel numbers in the order in which to draw them; None: as they are.
         sort: What the order is by, for the header.
     """
-    tiles = scaled.bytes.cpu().numpy()
+    tiles = drawable(scaled, axes)
     marks = channel_marks(scaled.extent, single_cell=tiles.shape[1:] == (1, 1))
     labels = [str(channel) for channel in range(len(tiles))]
     if order is not None:
@@ -205,7 +287,7 @@ def draw_feature_sheet(
         marks, labels = [marks[i] for i in order], [labels[i] for i in order]
     return draw_sheet(
         tiles,
-        header=sheet_header(scaled, layer, sort),
+        header=sheet_header(scaled, layer, axes, sort),
         labels=labels,
         marks=marks,
         colormap=colormap or default_colormap(scaled.rule),
@@ -213,14 +295,12 @@ def draw_feature_sheet(
     )
 
 
-def sheet_header(scaled: Scaled, layer: str, sort: str | None = None) -> list[str]:
+def sheet_header(scaled: Scaled, layer: str, axes: Axes, sort: str | None = None) -> list[str]:
     """Say in a few lines which layer a sheet shows, its shape, its scale and its values' range."""
-    channels, height, width = scaled.bytes.shape
     extent = scaled.extent
     known = extent.min[~np.isnan(extent.min)]
     span = f"values {known.min():.4g} to {np.nanmax(extent.max):.4g}" if known.size else "no finite value"
-    noun = "channel" if channels == 1 else "channels"
-    lines = [layer, f"{channels} {noun} of {height} x {width}; {span}; scale {scaled.rule}"]
+    lines = [layer, f"{axes.text}; {span}; scale {scaled.rule}"]
     if sort is not None:
         lines.append(f"sorted by {sort}, highest first")
     return lines

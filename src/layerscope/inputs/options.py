@@ -18,6 +18,7 @@ class PreparationOptions(TypedDict, total=False):
 
     size: int | tuple[int, int] | None
     resize: str | None
+    crop_share: float | None
     filter: str | None
     order: str | None
     range: str | None

@@ -44,6 +44,8 @@ class Preparation:
         size_hw: Height and width of the input, pixels.
         resize: ``stretch`` to the size; ``letterbox``: fit inside it and pad; ``crop``: fill it and
             cut what hangs over, evenly on both sides.
+        crop_share: Under ``crop``, how much of the resized picture is kept along its shorter side: 0.875 resizes to
+            256 and keeps 224.
         filter: How pixels are interpolated, a name of `layerscope.inputs.resize.FILTERS`.
         order: The order of the three channels that the network expects.
         range: ``0-1`` divides the bytes by 255; ``0-255`` leaves their values.
@@ -60,6 +62,7 @@ class Preparation:
 
     size_hw: tuple[int, int] = (416, 416)
     resize: ResizeMode = "stretch"
+    crop_share: float = 1.0
     filter: str = "bilinear"
     order: ChannelOrder = "rgb"
     range: ValueRange = "0-1"
@@ -78,6 +81,8 @@ class Preparation:
             object.__setattr__(self, option, _checked_triple(option, getattr(self, option)))
         if self.std is not None and 0 in self.std:
             raise OptionError(f"std={self.std}: expected no zero, for the channels are divided by it")
+        if not isinstance(self.crop_share, int | float) or not 0.05 <= self.crop_share <= 1:
+            raise OptionError(f"crop_share={self.crop_share!r}: expected a number from 0.05 to 1")
         if not _is_whole(self.pad) or not 0 <= self.pad <= 255:
             raise OptionError(f"pad={self.pad!r}: expected a grey level from 0 to 255")
         object.__setattr__(self, "pad", int(self.pad))
@@ -88,6 +93,7 @@ def with_options(
     *,
     size: int | tuple[int, int] | None = None,
     resize: str | None = None,
+    crop_share: float | None = None,
     filter: str | None = None,  # noqa: A002 - the option's public name
     order: str | None = None,
     range: str | None = None,  # noqa: A002 - the option's public name
@@ -101,6 +107,7 @@ def with_options(
         preparation: What to start from; it is not changed.
         size: Height and width, or one number for both, pixels.
         resize: See `Preparation`, as for the rest.
+        crop_share: As there.
         filter: As there.
         order: As there.
         range: As there.
@@ -121,6 +128,7 @@ def with_options(
     given = {
         "size_hw": size_hw,
         "resize": resize,
+        "crop_share": crop_share,
         "filter": filter,
         "order": order,
         "range": range,
@@ -202,8 +210,7 @@ def place(frame: Frame, preparation: Preparation) -> tuple[NDArray[np.uint8], Pl
     """
     input_hw = preparation.size_hw
     new_hw = _new_size(frame.size_hw, preparation)
-    # Positive where a border is left, negative where the frame hangs over: floor in both cases
-    # leaves the odd pixel on the right and at the bottom, or cuts it there.
+    # Positive where a border is left, negative where the frame hangs over.
     left, top = _offset(input_hw[1], new_hw[1]), _offset(input_hw[0], new_hw[0])
     height, width = min(input_hw[0], new_hw[0]), min(input_hw[1], new_hw[1])
     window = Window(max(0, -top), max(0, -left), height, width)
@@ -234,14 +241,15 @@ def _new_size(frame_hw: tuple[int, int], preparation: Preparation) -> tuple[int,
     if preparation.resize == "letterbox":
         height, width = (max(1, int(old * min(ratios))) for old in frame_hw)
     else:
-        scale = max(ratios)
-        height, width = (max(new, int(old * scale)) for new, old in zip(input_hw, frame_hw, strict=True))
+        filled = [max(side, round(side / preparation.crop_share)) for side in input_hw]
+        scale = max(new / old for new, old in zip(filled, frame_hw, strict=True))
+        height, width = (max(new, int(old * scale)) for new, old in zip(filled, frame_hw, strict=True))
     return height, width
 
 
 def _offset(outer: int, inner: int) -> int:
-    """Centre one length in another, rounding towards the upper left."""
-    return (outer - inner) // 2 if inner <= outer else -((inner - outer) // 2)
+    """Centre one length in another: a border rounded down, a cut to even, as torchvision does."""
+    return (outer - inner) // 2 if inner <= outer else -round((inner - outer) / 2)
 
 
 def _checked_size(size: object) -> tuple[int, int]:

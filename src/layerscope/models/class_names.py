@@ -45,6 +45,10 @@ def class_names(classes: int) -> tuple[str, ...]:
 def read_names(path: str | Path, classes: int) -> tuple[str, ...]:
     """Read a Darknet ``.names`` file, one class a line.
 
+    Args:
+        path: The file.
+        classes: How many the network has; 0 where it does not say.
+
     Raises:
         OptionError: It cannot be read, or does not name as many classes as the network has.
     """
@@ -53,6 +57,6 @@ def read_names(path: str | Path, classes: int) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{path}: cannot be read as a list of names ({error})") from None
     names = tuple(line.strip() for line in lines if line.strip())
-    if len(names) != classes:
+    if classes and len(names) != classes:
         raise OptionError(f"{path}: names {len(names)} classes, the network has {classes}")
     return names

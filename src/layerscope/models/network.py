@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_options
-from layerscope.models.survey import Layer, survey, tensors_in
+from layerscope.models.stages import find_stages
+from layerscope.models.survey import Layer, count_calls, survey, tensors_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Unpack
 
     from layerscope.inputs import InputSource, PreparationOptions
@@ -27,6 +28,10 @@ def _any_size(_size_hw: tuple[int, int]) -> None:
     return None
 
 
+def _plainly(module: nn.Module, x: Tensor) -> Any:
+    return module(x)
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Network:
     """What ``load`` returns.
@@ -35,22 +40,32 @@ class Network:
         source: The string that named it.
         module: The PyTorch module, in evaluation mode.
         preparation: How a picture becomes its input.
-        stages: The last layer at each size of the backbone: the default selection.
+        known_stages: What ``stages`` are, where its source says so; None: they are found.
         names: Class names, in the order of its outputs.
         heads: How its outputs are read as boxes; empty for a network that does not detect.
         weights: Where its weights came from.
         check_size: Raises where an input of that height and width cannot run through it.
+        call: How the module is called with what ``prepare`` gives.
     """
 
     source: str
     module: nn.Module
     preparation: Preparation
     weights: WeightsReport
-    stages: tuple[str, ...]
+    known_stages: tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
     check_size: Callable[[tuple[int, int]], None] = _any_size
-    _surveys: dict[tuple[int, int], tuple[Layer, ...]] = field(default_factory=dict, repr=False)
+    call: Callable[[nn.Module, Tensor], Any] = _plainly
+    _surveys: dict[tuple[tuple[int, int], bool], tuple[Layer, ...]] = field(default_factory=dict, repr=False)
+    _calls: dict[tuple[int, int], Mapping[str, int] | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The last layer at each size of the backbone: the default selection."""
+        if self.known_stages is None:
+            self.known_stages = find_stages(self.layers())
+        return self.known_stages
 
     @property
     def device(self) -> torch.device:
@@ -81,12 +96,33 @@ class Network:
         x, placement = prepare(open_frame(picture), self.prepared(**options))
         return x.to(self.device), placement
 
-    def layers(self, **options: Unpack[PreparationOptions]) -> tuple[Layer, ...]:
-        """List its layers in the order in which they finish, with types, shapes, strides and parameters."""
+    def layers(self, *, operations: bool = False, **options: Unpack[PreparationOptions]) -> tuple[Layer, ...]:
+        """List its layers in the order in which they finish, with types, shapes, strides and parameters.
+
+        Args:
+            operations: List what its forward calls between the modules too.
+            **options: Replace parts of the network's own preparation.
+        """
         size_hw = self.prepared(**options).size_hw
-        if size_hw not in self._surveys:
-            self._surveys[size_hw] = survey(self.module, torch.zeros(1, 3, *size_hw, device=self.device))
-        return self._surveys[size_hw]
+        key = size_hw, operations
+        if key not in self._surveys:
+            x = torch.zeros(1, 3, *size_hw, device=self.device)
+            self._surveys[key] = survey(self.module, x, call=self.call, operations=operations)
+        return self._surveys[key]
+
+    def calls(self, size_hw: tuple[int, int]) -> Mapping[str, int] | None:
+        """Count how often each layer runs for an input of a size; None where shapes alone do not tell."""
+        if size_hw not in self._calls:
+            self._calls[size_hw] = count_calls(self.module, torch.zeros(1, 3, *size_hw, device="meta"), call=self.call)
+        return self._calls[size_hw]
+
+    def forward(self, x: Tensor) -> Any:
+        """Run it as it is, and return what it gives.
+
+        Args:
+            x: (N, 3, H, W) from ``prepare``.
+        """
+        return self.call(self.module, x)
 
     def outputs(self, x: Tensor) -> list[Tensor]:
         """Run it and return its output tensors in order; a detector's are its raw heads.
@@ -95,7 +131,7 @@ class Network:
             x: (N, 3, H, W) from ``prepare``.
         """
         with torch.no_grad():
-            return [tensor for _, tensor in tensors_in("", self.module(x))]
+            return [tensor for _, tensor in tensors_in("", self.forward(x))]
 
     def __repr__(self) -> str:
         height, width = self.preparation.size_hw

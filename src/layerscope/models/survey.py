@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from layerscope.models.operations import watch_operations
 from layerscope.models.receptive_field import ReceptiveFields
-from layerscope.models.watch import named_layers, watch
+from layerscope.models.watch import INPUT, watch
+from layerscope.models.wrapped import named_layers, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from layerscope.models.reach import Reach
 
-__all__ = ["Layer", "survey", "tensors_in"]
+__all__ = ["Layer", "count_calls", "survey", "tensors_in"]
+
+
+OPERATION = "operation"
+
+Call: TypeAlias = Callable[[nn.Module, Tensor], Any]
+"""How a module is called with an input."""
+
+
+def _plainly(module: nn.Module, x: Tensor) -> Any:
+    return module(x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +40,7 @@ class Layer:
 
     Attributes:
         name: Dotted path, with ``:k`` for the k-th call where the module runs more than once.
-        type: Class name of the module.
+        type: Class name of the module; ``operation`` for what a forward calls between modules.
         shape: Shape of its output for one picture, batch axis dropped; None where it gives no tensor.
         stride: Input pixels per cell down and across; None where the output has no cells or they do not divide.
         receptive_field: Height and width in input pixels that one cell can see at most; ``inf`` where it sees
@@ -75,7 +89,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Tensor]]:
             yield from _leaves(f"{path}.{index}", item)
 
 
-def survey(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
+def survey(module: nn.Module, x: Tensor, *, call: Call = _plainly, operations: bool = False) -> tuple[Layer, ...]:
     """List the layers that run, in the order in which they finish.
 
     The network is run on shapes alone (PyTorch's meta device); one whose forward looks at values is run
@@ -84,24 +98,56 @@ def survey(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
     Args:
         module: The network, left as it is.
         x: (1, C, H, W) an input; only its shape matters where shapes suffice.
+        call: How the module is called with it.
+        operations: List what its forward calls between the modules too.
     """
     try:
-        return _listen(_on_shapes(module), x.to("meta"))
+        return _listen(_on_shapes(module), x.to("meta"), call, operations=operations)
     except Exception:  # whatever it is that shapes alone cannot do; what is wrong with the network comes again
-        return _listen(module, x)
+        return _listen(module, x, call, operations=operations)
+
+
+def count_calls(module: nn.Module, x: Tensor, *, call: Call = _plainly) -> dict[str, int] | None:
+    """Count how often each layer, each layer's input (``name@in``) and each operation runs for one input.
+
+    Args:
+        module: The network, left as it is: a copy runs, on shapes alone.
+        x: (1, C, H, W) an input; only its shape matters.
+        call: How the module is called with it.
+
+    Returns:
+        Names to calls; None where shapes alone do not tell.
+    """
+    found = named_layers(module)
+    try:
+        empty = _on_shapes(module)
+        with torch.no_grad(), watch(empty, found, _nothing) as calls, watch_operations(empty, _nothing) as operations:
+            empty.eval()
+            call(empty, x.to("meta"))
+    except Exception:  # as above
+        return None
+    return {name + INPUT: count for name, count in calls.items()} | calls | operations
+
+
+def _nothing(_layer: str, _ordinal: int, _value: Any) -> None:
+    return None
 
 
 def _on_shapes(module: nn.Module) -> nn.Module:
-    """Copy a network without its numbers, so that nothing that its forward remembers stays behind."""
+    """Copy a network without its numbers and hooks, so that nothing that its forward remembers stays behind."""
     state = (*module.parameters(), *module.buffers())
     empty: dict[int, Tensor] = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in state}
     for parameter in module.parameters():
         empty[id(parameter)] = nn.Parameter(empty[id(parameter)], requires_grad=parameter.requires_grad)
-    return copy.deepcopy(module, empty)
+    copied = copy.deepcopy(unwrapped(module), empty)
+    for part in copied.modules():
+        part._forward_hooks.clear()  # the user's own, which expect numbers
+    return copied
 
 
-def _listen(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
+def _listen(module: nn.Module, x: Tensor, call: Call, *, operations: bool) -> tuple[Layer, ...]:
     found = named_layers(module)
+    called: Mapping[str, int] = {}
     heard: list[tuple[str, str, int, tuple[int, ...] | None, Reach | None]] = []
     fields = ReceptiveFields(x)
 
@@ -112,18 +158,24 @@ def _listen(module: nn.Module, x: Tensor) -> tuple[Layer, ...]:
         if not tensors:
             heard.append((layer, layer, ordinal, None, None))
 
-    with torch.no_grad(), watch(module, found, on_output) as calls, fields:
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        calls = stack.enter_context(watch(module, found, on_output))
+        if operations:
+            called = stack.enter_context(watch_operations(module, on_output))
+        stack.enter_context(fields)
         module.eval()
-        module(x)
+        call(module, x)
+    calls |= called
     return tuple(
         Layer(
             name=f"{path}:{ordinal}" if calls[layer] > 1 else path,
-            type=type(found[layer]).__name__,
+            type=type(found[layer]).__name__ if layer in found else OPERATION,
             shape=shape,
             stride=_stride(tuple(x.shape[2:]), shape),
             receptive_field=reach.size_hw if reach else None,
-            parameters=sum(parameter.numel() for parameter in found[layer].parameters()),
-            leaf=not any(True for _ in found[layer].children()),
+            parameters=sum(p.numel() for p in found[layer].parameters()) if layer in found else 0,
+            leaf=layer not in found or not any(True for _ in found[layer].children()),
         )
         for layer, path, ordinal, shape, reach in heard
     )

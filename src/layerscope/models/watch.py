@@ -1,55 +1,63 @@
-"""Hooks that leave nothing behind."""
+"""Hooks that leave nothing behind: the outputs and inputs of modules."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from layerscope.models.wrapped import named_layers
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import nn
 
     Heard = Callable[[str, int, Any], None]
 
-__all__ = ["named_layers", "watch"]
+__all__ = ["INPUT", "watch"]
 
-
-def named_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """List every submodule under every name that it has, in order of definition, the module itself left out."""
-    return {name: child for name, child in module.named_modules(remove_duplicate=False) if name}
+INPUT = "@in"
+"""Behind a layer's name: what it is called with, instead of what it gives."""
 
 
 @contextmanager
-def watch(module: nn.Module, layers: Iterable[str], heard: Heard) -> Iterator[Mapping[str, int]]:
-    """Hear of every output of some layers while the body runs.
+def watch(module: nn.Module, points: Iterable[str], heard: Heard) -> Iterator[dict[str, int]]:
+    """Hear of every output, or input, of some layers while the body runs.
 
     However the body ends, and also if a registration fails midway, no hook stays and every module's
     ``training`` flag is put back.
 
     Args:
         module: The network.
-        layers: Dotted names of submodules.
-        heard: Called with the layer's name, the ordinal of the call (from 0) and its output as it is, before
-            anything else can write to it. What it returns is ignored, so outputs are never replaced.
+        points: Dotted names of submodules; with ``@in`` behind, their inputs.
+        heard: Called with the point's name, the ordinal of the call (from 0) and the value as it is, before
+            anything else can write to it; inputs are a dict by place and keyword. What it returns is ignored,
+            so values are never replaced.
 
     Yields:
-        How often each layer was called so far.
+        How often each point was passed so far.
     """
     found = named_layers(module)
-    calls = dict.fromkeys(layers, 0)
+    calls = dict.fromkeys(points, 0)
 
-    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            ordinal = calls[name]
-            calls[name] += 1
-            heard(name, ordinal, output)
+    def tell(point: str, value: Any) -> None:
+        ordinal = calls[point]
+        calls[point] += 1
+        heard(point, ordinal, value)
 
-        return hook
+    def on_output(point: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _args, output: tell(point, output)
+
+    def on_input(point: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, args, kwargs: tell(point, dict(enumerate(args)) | kwargs)
 
     with ExitStack() as stack:
         for child in module.modules():
             stack.callback(setattr, child, "training", child.training)
-        for name in calls:
-            stack.enter_context(found[name].register_forward_hook(hook_for(name)))
+        for point in calls:
+            layer = found[point.removesuffix(INPUT)]
+            if point.endswith(INPUT):
+                stack.enter_context(layer.register_forward_pre_hook(on_input(point), with_kwargs=True))
+            else:
+                stack.enter_context(layer.register_forward_hook(on_output(point)))
         yield calls

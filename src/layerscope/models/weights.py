@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from layerscope.models.layout import WeightSlot
 
-__all__ = ["WeightsFile", "WeightsOptions", "WeightsReport", "open_weights", "put_weights"]
+__all__ = ["WeightsFile", "WeightsOptions", "WeightsReport", "fill_built", "open_weights", "put_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class WeightsReport:
         naming: Whose names or format it uses, in words.
         taken: How many tensors came from the file.
         total: How many the network has, counters not counted.
-        bn_eps: The batch norm epsilon in force.
+        bn_eps: The batch norm epsilon in force; None: the one that the network was built with.
         seed: Of the random rest; None where nothing is random.
     """
 
@@ -65,14 +65,16 @@ class WeightsReport:
     naming: str
     taken: int
     total: int
-    bn_eps: float
-    seed: int | None
+    bn_eps: float | None = None
+    seed: int | None = None
 
     @property
     def summary(self) -> str:
         """One line for a person."""
-        if self.path is None:
+        if self.path is None and self.seed is not None:
             return f"seeded random weights (seed {self.seed}), nothing trained"
+        if self.path is None:
+            return self.naming
         part = "" if self.taken == self.total else f", {self.taken} of {self.total} tensors, the rest random"
         return f"{self.path.name} ({self.naming}{part})"
 
@@ -153,6 +155,49 @@ def put_weights(
     if missing:
         warnings.warn(f"{network}: {report.summary}", LayerscopeWarning, stacklevel=3)
     return report
+
+
+def fill_built(
+    module: nn.Module, file: WeightsFile | None, *, network: str, options: WeightsOptions, own: str | None = None
+) -> WeightsReport:
+    """Fill a module that another library built, and put it into evaluation mode.
+
+    Args:
+        module: With numbers of its own.
+        file: From ``open_weights``; None to keep the module's numbers.
+        network: What to call it in messages.
+        options: How to take them.
+        own: Where the module's own numbers come from, in words; None: they are random.
+
+    Raises:
+        WeightsMismatchError: The file belongs to another network and ``partial`` is off.
+        WeightsError: It is no PyTorch or safetensors file.
+    """
+    shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    countable = [key for key in shapes if not key.endswith("num_batches_tracked")]
+    taken, naming, path = 0 if own is None else len(countable), own or "random", None
+    if file is not None:
+        if file.state is None:
+            raise WeightsError(f"{file.path}: is a Darknet weights file; {network} takes PyTorch or safetensors files")
+        fitted = fit(file.state, shapes, ())
+        if not fitted.whole and not (options.partial and _anything(fitted)):
+            raise fitted.refusal(file.path, network)
+        module.load_state_dict(fitted.state, strict=False)
+        taken, naming, path = sum(key in fitted.state for key in countable), fitted.match.name, file.path
+    if options.bn_eps is not None:
+        for part in module.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eps = options.bn_eps
+    module.eval()
+    random = own is None and taken < len(countable)
+    return WeightsReport(
+        path=path,
+        naming=naming,
+        taken=taken,
+        total=len(countable),
+        bn_eps=options.bn_eps,
+        seed=options.seed if random else None,
+    )
 
 
 def _state_for(

@@ -80,6 +80,7 @@ class PreparationRecord(Record, frozen=True, kw_only=True):
     Attributes:
         size_hw: Height and width of the input, pixels.
         resize: ``stretch``, ``letterbox`` or ``crop``.
+        crop_share: How much of the resized picture ``crop`` kept.
         filter: How pixels were interpolated.
         order: ``rgb`` or ``bgr``.
         range: ``0-1`` or ``0-255``.
@@ -96,6 +97,7 @@ class PreparationRecord(Record, frozen=True, kw_only=True):
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
     pad: int
+    crop_share: float = 1.0
 
 
 class RenderRecord(Record, frozen=True, kw_only=True):
@@ -143,17 +145,24 @@ class LayerRecord(Record, frozen=True, kw_only=True):
         layer: Its true name.
         shape: Of its output, batch axis dropped.
         dtype: Of its output.
+        kind: ``maps``; ``tokens`` on a grid; a ``volume``, whose slices are drawn side by side; a ``line`` or one of
+            the ``numbers`` a channel; null for an output that cannot be drawn.
+        cells: Rows and columns of a channel, depth before them for a volume, its length for a line.
+        apart: How many tokens before those on the grid belong to no place.
         min: Smallest finite value over all channels; null where there is none.
         max: Largest likewise.
         tiles: Path of the tiles within the frame's folder, with ``{channel}`` for the number; null if none.
         files: Paths of the other files within the frame's folder, by kind (``sheets``, ``overlays``,
             ``reductions``, ``tensors``).
-        channels: The numbers of every channel; null for an output that is no map of channels.
+        channels: The numbers of every channel; null for an output that cannot be drawn.
     """
 
     layer: str
     shape: list[int]
     dtype: str
+    kind: str | None = None
+    cells: list[int] | None = None
+    apart: int = 0
     min: float | None
     max: float | None
     tiles: str | None

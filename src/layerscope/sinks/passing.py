@@ -5,13 +5,13 @@ from __future__ import annotations
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from layerscope.errors import OutputError
-from layerscope.hooks.capture import items_of_batch, report_silent
+from layerscope.hooks.capture import counts_items, items_of_batch, report_silent
 from layerscope.hooks.feature_map import FeatureMap
 from layerscope.hooks.tape import Heard, catch, final_name
 from layerscope.models.survey import tensors_in
@@ -21,7 +21,7 @@ from layerscope.sinks.sink import Target
 from layerscope.sinks.taken import take_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -61,6 +61,7 @@ def pass_batch(
     plan: Plan,
     sinks: Sequence[Sink],
     scale: str,
+    call: Callable[[nn.Module, Tensor], Any] | None = None,
 ) -> list[Passed]:
     """Run a network once on some frames, taking from each layer what the sinks need.
 
@@ -71,6 +72,7 @@ def pass_batch(
         plan: Which layers.
         sinks: Where their maps go.
         scale: A scale's name.
+        call: How the module is called with ``x``; None: with nothing else.
 
     Raises:
         LayerError: A layer that was asked for by name gave nothing, or its output has no batch axis of N.
@@ -80,15 +82,20 @@ def pass_batch(
     def take(heard: Heard, tensor: Tensor) -> None:
         items = items_of_batch(tensor.detach(), len(frames), heard.path)
         maps = (
-            FeatureMap(layer=heard.path, values=values, frame=frame, placement=placement)
+            FeatureMap(
+                layer=heard.path,
+                values=values,
+                frame=frame,
+                placement=placement,
+                counts_items=counts_items(tensor, len(frames)),
+            )
             for values, (frame, placement) in zip(items, frames, strict=True)
         )
         taken.append((heard, [take_layer(feature_map, sinks, scale) for feature_map in maps]))
 
     with torch.no_grad(), catch(module, plan, take) as calls:
-        output = module(x)
-    spoke = {heard.layer for heard, _ in taken}
-    silent = tuple(layer for layer in plan.layers if layer not in spoke)
+        output = module(x) if call is None else call(module, x)
+    silent = plan.unheard({heard.layer for heard, _ in taken})
     report_silent(silent, plan, module, calls)
     shapes = [list(tensor.shape) for _, tensor in tensors_in("", output)]
     outputs = [[1, *shape[1:]] if shape[:1] == [len(frames)] else shape for shape in shapes]
@@ -97,7 +104,7 @@ def pass_batch(
             frame=frame,
             placement=placement,
             outputs=outputs,
-            taken={final_name(heard, calls): items[index] for heard, items in taken},
+            taken={final_name(heard, calls, plan): items[index] for heard, items in taken},
             silent=silent,
         )
         for index, (frame, placement) in enumerate(frames)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layerscope.hooks.feature_map import as_channels, draw_feature_sheet, picture_of, reduced_bytes
+from layerscope.hooks.feature_map import draw_feature_sheet, picture_of, reduced_bytes
 from layerscope.render import default_colormap, draw_overlay
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ class Sheets:
     """
 
     kind = "sheets"
+    draws = True
 
     def __init__(self, scale: str, colormap: str | None = None) -> None:
         self.colormap = colormap or default_colormap(scale)
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
         """Keep the bytes."""
-        return lambda target: _save(target, self.kind, draw_feature_sheet(scaled, target.layer, colormap=self.colormap))
+        axes = feature_map.axes
+        return lambda target: _save(
+            target, self.kind, draw_feature_sheet(scaled, target.layer, axes, colormap=self.colormap)
+        )
 
 
 class Overlays:
@@ -49,6 +53,7 @@ class Overlays:
     """
 
     kind = "overlays"
+    draws = True
 
     def __init__(
         self, reduce: str = "mean", scale: str = "channel", colormap: str | None = None, alpha: float = 0.5
@@ -56,14 +61,16 @@ class Overlays:
         self.reduce, self.scale, self.alpha = reduce, scale, alpha
         self.colormap = colormap or default_colormap(scale)
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
-        """Keep the reduced map."""
-        levels = reduced_bytes(as_channels(feature_map.values), self.reduce, self.scale)
-        pixels, placement = feature_map.frame.pixels, feature_map.placement
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write | None:  # noqa: ARG002
+        """Keep the reduced map; lines lie nowhere in a picture."""
+        if feature_map.axes.kind == "line":
+            return None
+        levels = reduced_bytes(feature_map.plane, self.reduce, self.scale)
+        frame, placement = feature_map.placed
         return lambda target: _save(
             target,
             self.kind,
-            draw_overlay(levels, pixels, placement, colormap=self.colormap, alpha=self.alpha),
+            draw_overlay(levels, frame.pixels, placement, colormap=self.colormap, alpha=self.alpha),
         )
 
 
@@ -77,14 +84,17 @@ class Reductions:
     """
 
     kind = "reductions"
+    draws = True
 
     def __init__(self, reduce: str = "mean", scale: str = "channel", colormap: str | None = None) -> None:
         self.reduce, self.scale = reduce, scale
         self.colormap = colormap or default_colormap(scale)
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
-        """Keep the reduced map."""
-        levels = reduced_bytes(as_channels(feature_map.values), self.reduce, self.scale)
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write | None:  # noqa: ARG002
+        """Keep the reduced map; lines have no rows and columns."""
+        if feature_map.axes.kind == "line":
+            return None
+        levels = reduced_bytes(feature_map.plane, self.reduce, self.scale)
         factor = max(1, -(-SHORTEST_SIDE_PX // max(1, min(levels.shape[:2]))))
         enlarged = levels.repeat(factor, axis=0).repeat(factor, axis=1)
         return lambda target: _save(target, self.kind, picture_of(enlarged, self.colormap))

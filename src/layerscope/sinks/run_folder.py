@@ -56,6 +56,9 @@ class Run(Mapping[str, "RunFrame"]):
             )
         return self._frames[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._frames
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._frames)
 
@@ -79,6 +82,9 @@ class RunFrame(Mapping[str, "RunLayer"]):
         if layer not in self._layers:
             raise RunFolderError(f"frame {self.record.name} has no layer {layer!r}{nearest(layer, self._layers)}")
         return self._layers[layer]
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self._layers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)

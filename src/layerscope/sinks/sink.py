@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from layerscope.hooks import FeatureMap
-    from layerscope.render import Scaled
 
 __all__ = ["Sink", "Target", "Write"]
 
@@ -39,16 +38,18 @@ class Sink(Protocol):
 
     Attributes:
         kind: Its name, as in ``--write`` and the manifest.
+        draws: Whether it makes pictures, so that only what can be drawn comes to it.
     """
 
     kind: str
+    draws: bool
 
     @property
     def colormap(self) -> str | None:
         """The colour map that it draws with, for the manifest; None where it does not draw."""
         ...
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
+    def take(self, feature_map: FeatureMap, scaled: Any) -> Write | None:
         """Take what is needed of a map.
 
         Called while the layer's output exists; the next operation may overwrite it, so nothing that shares
@@ -56,11 +57,10 @@ class Sink(Protocol):
 
         Args:
             feature_map: The map.
-            scaled: All its channels as bytes, which nothing overwrites.
-
-        Only outputs that are maps of channels, (C, H, W) or (C,), come here.
+            scaled: All its channels as bytes, a ``Scaled`` that nothing overwrites; None, for a sink that does not
+                draw, where the output cannot be drawn: it counts items, is complex or empty.
 
         Returns:
-            What writes the files; it is called later, on another thread.
+            What writes the files, called later, on another thread; None where there is nothing to write.
         """
         ...

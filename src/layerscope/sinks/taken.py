@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from layerscope.hooks.feature_map import as_channels
+from layerscope.errors import LayerError
 from layerscope.render import channel_statistics, to_bytes
 from layerscope.sinks.manifest import ChannelRecord, LayerRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from layerscope.hooks import FeatureMap
+    from layerscope.models.axes import Axes
+    from layerscope.render import Scaled
     from layerscope.sinks.sink import Sink, Write
 
 __all__ = ["Taken", "take_layer"]
@@ -29,12 +31,14 @@ class Taken:
     Attributes:
         shape: Of the output, batch axis dropped.
         dtype: Of the output.
-        channels: Its numbers; None for an output that is no map of channels.
+        axes: What its axes are; None for an output that cannot be drawn.
+        channels: Its numbers; None likewise.
         writes: Per kind of picture what writes the files.
     """
 
     shape: tuple[int, ...]
     dtype: str
+    axes: Axes | None
     channels: ChannelRecord | None
     writes: Mapping[str, Write]
 
@@ -50,6 +54,9 @@ class Taken:
             layer=layer,
             shape=list(self.shape),
             dtype=self.dtype,
+            kind=self.axes.kind if self.axes else None,
+            cells=list(self.axes.cells) if self.axes else None,
+            apart=self.axes.apart if self.axes else 0,
             min=min(_known(columns.min), default=None) if columns else None,
             max=max(_known(columns.max), default=None) if columns else None,
             tiles=paths.get("tiles"),
@@ -68,10 +75,13 @@ def take_layer(feature_map: FeatureMap, sinks: Sequence[Sink], scale: str) -> Ta
     """
     values = feature_map.values
     shape, dtype = tuple(values.shape), str(values.dtype).removeprefix("torch.")
-    if values.ndim not in (1, 3) or values.numel() == 0 or values.is_complex():
-        return Taken(shape=shape, dtype=dtype, channels=None, writes={})
-    statistics = channel_statistics(as_channels(values))
-    scaled = to_bytes(as_channels(values), scale, extent=statistics)
+    axes = _axes(feature_map)
+    if axes is None:
+        writes = _writes(feature_map, None, [sink for sink in sinks if not sink.draws and not values.is_complex()])
+        return Taken(shape=shape, dtype=dtype, axes=None, channels=None, writes=writes)
+    maps = feature_map.maps
+    statistics = channel_statistics(maps)
+    scaled = to_bytes(maps, scale, extent=statistics)
     channels = ChannelRecord(
         min=_numbers(statistics.min),
         max=_numbers(statistics.max),
@@ -82,8 +92,23 @@ def take_layer(feature_map: FeatureMap, sinks: Sequence[Sink], scale: str) -> Ta
         black=_numbers(scaled.low),
         white=_numbers(scaled.high),
     )
-    writes = {sink.kind: sink.take(feature_map, scaled) for sink in sinks}
-    return Taken(shape=shape, dtype=dtype, channels=channels, writes=writes)
+    writes = _writes(feature_map, scaled, sinks)
+    return Taken(shape=shape, dtype=dtype, axes=axes, channels=channels, writes=writes)
+
+
+def _axes(feature_map: FeatureMap) -> Axes | None:
+    """Say how an output is to be drawn; None where it cannot be."""
+    if feature_map.values.numel() == 0 or feature_map.values.is_complex():
+        return None
+    try:
+        return feature_map.axes
+    except LayerError:
+        return None
+
+
+def _writes(feature_map: FeatureMap, scaled: Scaled | None, sinks: Iterable[Sink]) -> dict[str, Write]:
+    taken = {sink.kind: sink.take(feature_map, scaled) for sink in sinks}
+    return {kind: write for kind, write in taken.items() if write is not None}
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:

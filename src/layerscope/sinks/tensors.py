@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from layerscope.errors import RunFolderError
+from layerscope.hooks.feature_map import as_plain
+from layerscope.render import to_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,24 +31,25 @@ LARGEST_HALF = 65504.0
 class Tensors:
     """Writes one safetensors file a layer, for any program that reads the format.
 
-    The tensor is called ``values``; under ``q8`` it is uint8, and ``scale`` and ``offset`` beside it, (C,)
-    float32 each, give ``values * scale + offset``. A layer that half precision cannot hold (beyond 65504) is
-    kept in single precision. NaN and infinities survive in all but ``q8``.
+    The tensor is called ``values``; under ``q8`` it is uint8, and ``scale`` and ``offset`` beside it, float32, one
+    for every entry of the first axis, give ``values * scale + offset``. A layer that half precision cannot hold
+    (beyond 65504) is kept in single precision. NaN and infinities survive in all but ``q8``.
 
     Args:
         tensor_type: ``f32``, ``f16`` or ``q8``.
     """
 
     kind = "tensors"
+    draws = False
     colormap = None
 
     def __init__(self, tensor_type: str = "f32") -> None:
         self.tensor_type = tensor_type
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+    def take(self, feature_map: FeatureMap, scaled: Scaled | None) -> Write:  # noqa: ARG002
         """Copy the values."""
-        values = feature_map.values.detach()
-        arrays = _eight_bits(feature_map) if self.tensor_type == "q8" else {"values": _copied(values, self.tensor_type)}
+        values = as_plain(feature_map.values.detach())
+        arrays = _eight_bits(values) if self.tensor_type == "q8" else {"values": _copied(values, self.tensor_type)}
 
         def write(target: Target) -> str:
             from safetensors.numpy import save_file
@@ -86,8 +89,8 @@ def _copied(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16
     return array.astype(np.float16) if fits else array
 
 
-def _eight_bits(feature_map: FeatureMap) -> dict[str, NDArray[np.generic]]:
-    scaled = feature_map.scaled("channel")
+def _eight_bits(values: Tensor) -> dict[str, NDArray[np.generic]]:
+    scaled = to_bytes(values.reshape(len(values), 1, -1) if values.ndim else values.reshape(1, 1, 1), "channel")
     low, high = scaled.low.astype(np.float32), scaled.high.astype(np.float32)
-    levels = np.ascontiguousarray(scaled.bytes.cpu().numpy()).reshape(tuple(feature_map.values.shape))
+    levels = np.ascontiguousarray(scaled.bytes.cpu().numpy()).reshape(tuple(values.shape))
     return {"values": levels, "scale": (high - low) / 255, "offset": low}

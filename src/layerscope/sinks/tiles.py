@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from layerscope.hooks.feature_map import drawable
 from layerscope.render import apply_colormap
 from layerscope.render.colour import is_grey
 
@@ -63,15 +64,16 @@ class Tiles:
     """
 
     kind = "tiles"
+    draws = True
 
     def __init__(self, suffix: str = "jpg", colormap: str = "grey", encode: Encoder | None = None) -> None:
         self.suffix = suffix
         self.colormap = colormap
         self.encode = encode or TILE_FORMATS[suffix]
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:  # noqa: ARG002
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
         """Keep the bytes."""
-        levels = scaled.bytes.cpu().numpy()
+        levels = drawable(scaled, feature_map.axes)
 
         def write(target: Target) -> str:
             folder = target.folder / target.layer_folder

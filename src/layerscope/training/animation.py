@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from layerscope.errors import LayerError, OptionError, OutputError
-from layerscope.hooks.feature_map import as_channels
+from layerscope.hooks.feature_map import as_maps
+from layerscope.models.axes import read_axes
 from layerscope.render import Scaled, channel_extent, default_colormap, draw_sheet, to_bytes
 from layerscope.render.statistics import ChannelExtent
 from layerscope.sinks.folders import layer_folders
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from torch import Tensor
 
     from layerscope.training.timeline import StepRecord, Timeline
 
@@ -136,10 +138,10 @@ class _Scaling:
 
     def __iter__(self) -> Iterator[tuple[StepRecord, Scaled]]:
         for entry, values in self.timeline.maps(self.layer, self.frame):
-            yield entry, to_bytes(as_channels(torch.from_numpy(values)), self.scale, extent=self.extent)
+            yield entry, to_bytes(_as_maps(values), self.scale, extent=self.extent)
 
     def _over_all_steps(self) -> ChannelExtent | None:
-        maps = (as_channels(torch.from_numpy(values)) for _, values in self.timeline.maps(self.layer, self.frame))
+        maps = (_as_maps(values) for _, values in self.timeline.maps(self.layer, self.frame))
         return reduce(_joined, map(channel_extent, maps), None)
 
 
@@ -174,3 +176,7 @@ def _sheets(scaling: _Scaling, colormap: str | None) -> Iterator[NDArray[np.uint
             max_px=LARGEST_PX,
         )
         yield np.asarray(sheet.convert("RGB"))
+
+
+def _as_maps(values: NDArray[np.float32]) -> Tensor:
+    return as_maps(torch.from_numpy(values), read_axes(values.shape, None))

@@ -19,16 +19,17 @@ from torch import Tensor, nn
 from layerscope.errors import InputError, LayerscopeWarning, OptionError, OutputError, OutputExistsError
 from layerscope.extras import require
 from layerscope.hooks import Selection, select
+from layerscope.hooks.capture import frame_of
 from layerscope.inputs import Frame, InputSource, Placement, Preparation, find_inputs, prepare
 from layerscope.models import Network
-from layerscope.render import to_bytes
+from layerscope.models.wrapped import unwrapped
 from layerscope.sinks.drawing import Drawing
 from layerscope.sinks.folders import frame_folder, staging
 from layerscope.sinks.manifest import NetworkRecord, describe_run, write_manifest
 from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
 from layerscope.sinks.run_folder import Run, open_run
 from layerscope.training.timeline import FILE_NAME, StepRecord, describe_timeline, open_timeline, write_timeline
-from layerscope.training.undisturbed import undisturbed, unwrapped
+from layerscope.training.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -106,8 +107,10 @@ class MapLogger:
         self._sinks = self._drawing.sinks()
         self._tensorboard, self._wandb = tensorboard, wandb
         self._preparation: Preparation | None = None
+        self._call: Callable[[nn.Module, Tensor], Any] | None = None
         if isinstance(network, Network):
             self._module, stages = network.module, network.stages
+            self._call = network.call
             self._preparation = network.prepared(**preparation)
             self._x, self._frames = _of_pictures(frames, self._preparation)
             self._record = NetworkRecord(source=network.source, weights="in training", weights_bytes=None, bn_eps=None)
@@ -149,7 +152,13 @@ class MapLogger:
         x = self._x.to(next((tensor.device for tensor in self._module.parameters()), self._x.device))
         with undisturbed(self._module):
             passed = pass_batch(
-                self._module, x, self._frames, plan=self._plan, sinks=self._sinks, scale=self._drawing.scale
+                self._module,
+                x,
+                self._frames,
+                plan=self._plan,
+                sinks=self._sinks,
+                scale=self._drawing.scale,
+                call=self._call,
             )
         entry = StepRecord(
             step=step, folder=f"step{step:08}", numbers={name: float(value) for name, value in numbers.items()}
@@ -230,13 +239,7 @@ def _of_tensor(frames: object) -> tuple[Tensor, list[tuple[Frame, Placement]]]:
     if not isinstance(frames, Tensor) or frames.ndim != 4 or not len(frames):
         got = f"shape {tuple(frames.shape)}" if isinstance(frames, Tensor) else type(frames).__name__
         raise InputError(f"frames: a module of your own wants its input as a tensor (N, C, H, W), got {got}")
-    size_hw = (int(frames.shape[2]), int(frames.shape[3]))
-    placement = Placement(frame_hw=size_hw, input_hw=size_hw, scale_xy=(1.0, 1.0), offset_xy=(0.0, 0.0))
-    placed = []
-    for index, values in enumerate(frames):
-        shown = values if len(values) == 3 else values.mean(dim=0, keepdim=True).expand(3, -1, -1)
-        levels = to_bytes(shown, "layer").bytes.permute(1, 2, 0).cpu().numpy()
-        placed.append((Frame(name=f"frame{index}", pixels=np.ascontiguousarray(levels)), placement))
+    placed = [frame_of(values, f"frame{index}") for index, values in enumerate(frames)]
     return frames.detach().clone(), placed
 
 

@@ -126,6 +126,9 @@ class Timeline(Mapping[int, Run]):
             raise RunFolderError(f"{self.folder}: step {step} was not logged; there are {_some(list(self._folders))}")
         return open_run(self.folder / self._folders[step])
 
+    def __contains__(self, step: object) -> bool:
+        return step in self._folders
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._folders)
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["undisturbed", "unwrapped"]
+    from torch import nn
+
+__all__ = ["undisturbed"]
 
 
 @contextmanager
@@ -43,10 +44,3 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         for part in module.modules():
             part.training = False
         yield
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the network inside ``DataParallel`` and ``DistributedDataParallel``, whose forward talks to others."""
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        module = module.module
-    return module
