@@ -73,7 +73,7 @@ def _ways() -> dict[str, Callable[[], object]]:
     except ImportError:
         print("TorchLens is not installed: left out")
     else:
-        ways["TorchLens, every module and operation"] = lambda: torchlens.log_forward_pass(module, x)
+        ways["TorchLens, every operation"] = lambda: torchlens.trace(module, x)
     return ways
 
 
