@@ -130,7 +130,7 @@ def train(options: Options) -> None:
 
 def _fresh_network() -> YOLOv3:
     network = DEMO.build()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     with torch.no_grad():
         for head in network.heads:  # nearly every prediction has to say no: let it begin with that
             bias = network.get_parameter(f"{head.layer}.bias")
