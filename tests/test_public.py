@@ -18,6 +18,7 @@ PACKAGE = Path(layerscope.__file__).parent
 ORDER = [
     "errors",
     "extras",
+    "beside",
     "inputs",
     "models",
     "render",

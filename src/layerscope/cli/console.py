@@ -40,6 +40,10 @@ def readable_errors(command: Callable[P, R]) -> Callable[P, R]:
             except LayerscopeError as error:
                 _line("error", str(error))
                 raise typer.Exit(1) from None
+            except KeyboardInterrupt as stop:
+                done = getattr(stop, "done", None)
+                _line("stopped", "nothing is kept" if not done else f"{done} frames are done; --resume goes on")
+                raise typer.Exit(130) from None
 
     return wrapped
 

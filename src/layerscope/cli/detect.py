@@ -84,7 +84,7 @@ def detect(
     with frames_bar(quiet) as progress:
         found = detect_all(
             network,
-            inputs,
+            o.inputs(inputs),
             out=out,
             score=score,
             iou=iou,

@@ -21,7 +21,8 @@ Source = Annotated[
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Pictures, folders of pictures, or patterns such as 'shots/*.png'. Default: scenes that ship inside.",
+        help="Pictures, videos, folders of them, patterns such as 'shots/*.png', camera:0, the address of a stream, "
+        "or - for a list on stdin. Default: scenes that ship inside.",
         metavar="INPUT",
         show_default=False,
     ),
@@ -135,6 +136,18 @@ Pad = Annotated[
         help="Grey of a letterbox's border, 0 to 255.",
     ),
 ]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help="Frames that go through the network together. Default: 1, on a GPU 8."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", help="Threads that read, and that write. Default: as many as cores."),
+]
+Every = Annotated[int, typer.Option("--every", metavar="N", help="Of a video take one frame of so many,")]
+Start = Annotated[float, typer.Option("--start", metavar="SECONDS", help="from this second on,")]
+Frames = Annotated[int | None, typer.Option("--frames", metavar="COUNT", help="and at most so many.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 MaxPixels = Annotated[
     int | None,
     typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures."),
@@ -187,6 +200,16 @@ def arguments(typed: list[str] | None) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             read[key] = value
     return read
+
+
+def inputs(typed: list[str] | None) -> list[str] | None:
+    """Put the lines of stdin where ``-`` was typed."""
+    import sys
+
+    if typed is None or "-" not in typed:
+        return typed
+    listed = [line.rstrip("\r\n") for line in sys.stdin]
+    return [name for item in typed for name in ([line for line in listed if line] if item == "-" else [item])]
 
 
 def load_network(source: str, **options: Any) -> Network:

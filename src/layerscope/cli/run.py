@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +79,17 @@ def run(
         str | None,
         typer.Option("--tensor-type", metavar="NAME", help="How tensors are kept: f32, f16 or q8. Default: f32."),
     ] = None,
+    no_outputs: Annotated[
+        bool,
+        typer.Option("--no-outputs", help="Stop each forward pass after the last layer; its outputs are not noted."),
+    ] = False,
+    batch: o.Batch = None,
+    threads: o.Threads = None,
+    every: o.Every = 1,
+    start: o.Start = 0.0,
+    frames: o.Frames = None,
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
     size: o.Size = None,
     resize: o.Resize = None,
     crop_share: o.CropShare = None,
@@ -111,6 +122,7 @@ def run(
       layerscope run yolov3 -w epoch100.pth --preset classic dog.jpg
       layerscope run yolov3 -w yolov3.weights -l 'neck.*' -l head32 --scale symmetric dog.jpg
       layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights shots/ --write sheets,overlays -o out
+      layerscope run demo clip.mp4 --every 5 --write sheets --resume
     """
     prepared = o.preparation(
         size=size,
@@ -142,7 +154,7 @@ def run(
     with frames_bar(quiet) as progress:
         result = run_pictures(
             network,
-            inputs,
+            o.inputs(inputs),
             out=out,
             layers=layer or "stages",
             preset=preset,
@@ -153,7 +165,14 @@ def run(
             reduce=reduce,
             alpha=alpha,
             tensor_type=tensor_type,
+            outputs=not no_outputs,
+            batch=batch,
+            threads=threads,
+            every=every,
+            start=start,
+            frames=frames,
             overwrite=overwrite,
+            resume=resume,
             max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
             progress=progress,
             **prepared,
@@ -168,8 +187,8 @@ def run(
 def _as_json(result: Run) -> dict[str, Any]:
     return {
         "folder": str(result.folder),
-        "network": result.manifest.network.source,
-        "weights": result.manifest.network.weights,
+        "network": result.head.network.source,
+        "weights": result.head.network.weights,
         "frames": [
             {
                 "name": frame.name,
@@ -187,7 +206,7 @@ def _as_json(result: Run) -> dict[str, Any]:
                     for layer in frame.layers
                 ],
             }
-            for frame in result.manifest.frames
+            for frame in (item.record for item in result.values())
         ],
         "failures": result.failures,
     }
@@ -196,10 +215,10 @@ def _as_json(result: Run) -> dict[str, Any]:
 def _print_summary(result: Run, seconds: float) -> None:
     from layerscope.sinks.run_folder import count_files
 
-    manifest = result.manifest
-    height, width = manifest.frames[0].placement.input_hw
-    typer.echo(f"{manifest.network.source}, input {height}x{width}, {manifest.network.weights}")
-    for frame in manifest.frames[:3]:
+    first = [frame.record for frame in itertools.islice(result.values(), 3)]
+    height, width = first[0].placement.input_hw
+    typer.echo(f"{result.head.network.source}, input {height}x{width}, {result.head.network.weights}")
+    for frame in first:
         typer.echo(f"{frame.file or frame.name}")
         typer.echo("  outputs " + " ".join(str(tuple(shape)) for shape in frame.outputs))
         longest = max((len(layer.layer) for layer in frame.layers), default=0)
@@ -207,7 +226,7 @@ def _print_summary(result: Run, seconds: float) -> None:
             shape = " x ".join(str(side) for side in layer.shape)
             values = f"{layer.min:.4g} to {layer.max:.4g}" if layer.min is not None else "no finite value"
             typer.echo(f"  {layer.layer:{longest}}  {shape:>16}  {values}")
-    if len(manifest.frames) > 3:
-        typer.echo(f"and {len(manifest.frames) - 3} more pictures")
-    files = sum(count_files(frame) for frame in manifest.frames)
+    if len(result) > 3:
+        typer.echo(f"and {len(result) - 3} more pictures")
+    files = sum(count_files(frame.record) for frame in result.values())
     typer.echo(f"{files} files in {result.folder}/, {seconds:.1f} s")

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from layerscope.hooks.select import Plan
     from layerscope.inputs import InputSource, PreparationOptions
 
-__all__ = ["call_with", "capture", "counts_items", "frame_of", "items_of_batch", "report_silent"]
+__all__ = [
+    "asks_for_stages",
+    "call_with",
+    "capture",
+    "counts_items",
+    "enough",
+    "frame_of",
+    "items_of_batch",
+    "report_silent",
+]
 
 
 def capture(
@@ -73,9 +82,9 @@ of its own
         if picture is None:
             raise InputError("picture: expected a path, an array or an image, got none")
         frame = open_frame(picture)
-        plan = select(layers or "stages", net.module, stages=net.stages if _asks_for_stages(layers) else ())
+        plan = select(layers or "stages", net.module, stages=net.stages if asks_for_stages(layers) else ())
         x, placement = net.prepare(frame, **preparation)
-        until = _enough(plan, net.calls(placement.input_hw))
+        until = enough(plan, net.calls(placement.input_hw))
         tape = _record(net.module, plan, lambda: net.forward(x), until)
         return _maps(tape, frame, placement)
     if not isinstance(net, nn.Module):
@@ -87,15 +96,15 @@ of its own
         )
     module = unwrapped(net)
     plan = select(layers or "modules", module)
-    tape = _record(module, plan, lambda: call_with(module, inputs), _enough(plan, None), evaluate=True)
+    tape = _record(module, plan, lambda: call_with(module, inputs), enough(plan, None), evaluate=True)
     return _maps(tape, *frame_of_input(_first_tensor(inputs)))
 
 
-def _asks_for_stages(layers: Selection | None) -> bool:
+def asks_for_stages(layers: Selection | None) -> bool:
     """Tell whether stages may be meant: finding them can take a run of its own."""
     if layers is None or layers == "stages":
         return True
-    return not (isinstance(layers, str) or callable(layers)) and any(map(_asks_for_stages, layers))
+    return not (isinstance(layers, str) or callable(layers)) and any(map(asks_for_stages, layers))
 
 
 def _record(
@@ -128,7 +137,7 @@ def call_with(module: nn.Module, inputs: Any) -> Any:
     raise InputError(f"inputs: expected a tensor, a tuple of arguments or a dict of them, got {type(inputs).__name__}")
 
 
-def _enough(plan: Plan, calls: Mapping[str, int] | None) -> dict[str, int] | None:
+def enough(plan: Plan, calls: Mapping[str, int] | None) -> dict[str, int] | None:
     """Say after how many calls of each layer nothing wanted can come any more; None where that is not known."""
     if plan.patterns:
         return None
@@ -154,7 +163,7 @@ def items_of_batch(values: Tensor, count: int, layer: str) -> Sequence[Tensor]:
     if values.ndim < 2 or values.shape[0] != count:
         raise LayerError(
             f"{layer} gave shape {tuple(values.shape)} for {count} frames together, one entry a frame was expected; "
-            "run them one by one"
+            "batch=1 runs them one by one"
         )
     return list(values)
 

@@ -2,6 +2,7 @@
 
 from layerscope.inputs.find import Input, InputSource, find_inputs
 from layerscope.inputs.frame import Frame, Placement
+from layerscope.inputs.moving import Span
 from layerscope.inputs.options import PreparationOptions
 from layerscope.inputs.pictures import MAX_PIXELS, PICTURE_SUFFIXES, read_picture
 from layerscope.inputs.prepare import Preparation, parse_size, place, prepare, with_options
@@ -18,6 +19,7 @@ __all__ = [
     "Placement",
     "Preparation",
     "PreparationOptions",
+    "Span",
     "find_inputs",
     "open_frame",
     "parse_size",

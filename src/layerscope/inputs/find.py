@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +17,7 @@ from PIL import Image
 
 from layerscope.errors import InputError
 from layerscope.inputs.frame import Frame
+from layerscope.inputs.moving import VIDEO_SUFFIXES, Moment, Moments, Span, as_moving
 from layerscope.inputs.naming import unique_names
 from layerscope.inputs.pictures import (
     MAX_PIXELS,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 SCENES = Path(__file__).resolve().parents[1] / "assets" / "scenes"
 """The folder of the pictures that ship with Layerscope: scenes that it draws itself."""
 
+FOUND_SUFFIXES = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+WHOLE = Span()
+
 InputSource: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image.Image | Frame"
 """What `find_inputs` takes, alone or in a list."""
 
@@ -44,12 +49,14 @@ class Input:
     Attributes:
         name: What its frame will be called: unique among the inputs, fit to be a folder's name.
         path: The file it is read from; None for arrays and images.
-        read: Gives the pixels, (H, W, 3) uint8 RGB.
+        read: Gives the pixels, (H, W, 3) uint8 RGB; of a source of many frames those of its first.
+        moments: Gives a source's many frames; None for a single picture.
     """
 
     name: str
     path: Path | None
     read: Callable[[], NDArray[np.uint8]]
+    moments: Callable[[], Moments] | None = None
 
     def open(self) -> Frame:
         """Read the pixels.
@@ -60,8 +67,29 @@ class Input:
         """
         return Frame(name=self.name, pixels=self.read(), path=self.path)
 
+    def frames(self) -> Iterator[tuple[str, Callable[[], Frame]]]:
+        """Yield its frames' names, each with what reads it: one of a picture, ``clip-000000`` and on of a video.
 
-def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixels: int = MAX_PIXELS) -> list[Input]:
+        Raises:
+            InputError: The source cannot be opened.
+        """
+        if self.moments is None:
+            yield self.name, self.open
+            return
+        for moment in self.moments():
+            name = f"{self.name}-{moment.number:06}"
+            yield name, functools.partial(_frame_of, moment, name, self.path)
+
+
+def _frame_of(moment: Moment, name: str, path: Path | None) -> Frame:
+    if isinstance(moment.pixels, InputError):
+        raise moment.pixels
+    return Frame(name=name, pixels=moment.pixels, path=path, time_s=moment.time_s)
+
+
+def find_inputs(
+    inputs: InputSource | Iterable[InputSource] | None, *, max_pixels: int = MAX_PIXELS, span: Span = WHOLE
+) -> list[Input]:
     """Find the pictures that the inputs stand for, without reading them.
 
     A missing or broken file is still listed and raises only when it is opened, so that it cannot
@@ -70,10 +98,12 @@ def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixel
     Args:
         inputs: One or many of: a picture file; a folder, whose pictures are taken deep and in
             natural order (``img2`` before ``img10``; hidden files and linked folders are passed
-            over); a glob pattern where no file has that very name (``**`` goes deep); an array
+            over); a glob pattern where no file has that very name (``**`` goes deep); a video, an animated
+            picture, ``camera:0``, the address of a stream, a ``.npy`` file of one or many pictures; an array
             (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; a Pillow image; a frame. None: the
             scenes that ship with Layerscope.
         max_pixels: A larger picture is refused when opened, before it is decoded.
+        span: Which frames of videos and the like are taken.
 
     Returns:
         The inputs in the order given, names unique.
@@ -96,12 +126,12 @@ def find_inputs(inputs: InputSource | Iterable[InputSource] | None, *, max_pixel
         sources = list(inputs)
     if not sources:
         raise InputError("no input: expected a picture file, a folder, a pattern, an array or an image")
-    found = [entry for source in sources for entry in _entries(source, max_pixels)]
+    found = [entry for source in sources for entry in _entries(source, max_pixels, span)]
     names = unique_names([(entry.name, entry.path) for entry in found])
-    return [Input(name=name, path=entry.path, read=entry.read) for name, entry in zip(names, found, strict=True)]
+    return [dataclasses.replace(entry, name=name) for name, entry in zip(names, found, strict=True)]
 
 
-def _entries(source: Any, max_pixels: int) -> list[Input]:
+def _entries(source: Any, max_pixels: int, span: Span) -> list[Input]:
     """List what one source stands for, each under the name it would have alone."""
     if isinstance(source, Frame):
         return [Input(name=source.name, path=source.path, read=functools.partial(array_to_rgb, source.pixels))]
@@ -113,11 +143,32 @@ def _entries(source: Any, max_pixels: int) -> list[Input]:
         read = functools.partial(image_pixels, source, max_pixels=max_pixels)
         return [Input(name=name or "frame", path=None, read=read)]
     if isinstance(source, str | os.PathLike):
+        if moving := _moving(source, max_pixels, span):
+            return [moving]
         return [
-            Input(name=path.stem, path=path, read=functools.partial(read_picture, path, max_pixels=max_pixels))
+            _moving(path, max_pixels, span)
+            or Input(name=path.stem, path=path, read=functools.partial(read_picture, path, max_pixels=max_pixels))
             for path in _paths(os.fspath(source))
         ]
     raise InputError(_unknown(source))
+
+
+def _moving(source: Any, max_pixels: int, span: Span) -> Input | None:
+    found = as_moving(source, max_pixels=max_pixels)
+    if found is None or _is(Path(source).is_dir):
+        return None
+    name, path, give = found
+    moments = functools.partial(give, span)
+    return Input(name=name, path=path, read=functools.partial(_first, moments, name), moments=moments)
+
+
+def _first(moments: Callable[[], Moments], name: str) -> NDArray[np.uint8]:
+    """Read the first frame of many, for what takes one picture."""
+    for moment in moments():
+        if isinstance(moment.pixels, InputError):
+            raise moment.pixels
+        return moment.pixels
+    raise InputError(f"{name}: holds no frame there")
 
 
 def _paths(text: str) -> list[Path]:
@@ -164,7 +215,7 @@ def _natural(path: Path) -> tuple[list[list[str | int]], str]:
 
 
 def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 - a name, not a path
+    return os.path.splitext(name)[1].lower() in FOUND_SUFFIXES  # noqa: PTH122 - a name, not a path
 
 
 def _is(question: Callable[[], bool]) -> bool:

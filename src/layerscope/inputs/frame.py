@@ -21,11 +21,13 @@ class Frame:
         name: What its output folder is called; the file name without its ending.
         pixels: (H, W, 3) uint8 RGB.
         path: The file it was read from; None for an array.
+        time_s: Seconds from the beginning of the video that it is from; None for a picture.
     """
 
     name: str
     pixels: NDArray[np.uint8]
     path: Path | None = None
+    time_s: float | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:

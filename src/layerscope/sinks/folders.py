@@ -16,7 +16,7 @@ from layerscope.sinks.run_folder import open_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["claim", "frame_folder", "layer_folders", "move_into", "staging"]
+__all__ = ["claim", "frame_folder", "layer_folders", "move_into", "remove_files", "staging"]
 
 REFUSED = re.compile(r'[.<>:"/\\|?*\x00-\x1f]')
 """What some file system refuses in a name, and the dot, which hides files and separates module names."""
@@ -106,13 +106,25 @@ def _remove_run(out: Path) -> None:
         run = open_run(out)
     except RunFolderError as error:
         raise OutputExistsError(f"{error}; remove it by hand or choose another folder (--out)") from None
+    paths = run.paths
     (out / FILE_NAME).unlink()
+    remove_files(out, paths)
+
+
+def remove_files(out: Path, paths: Iterable[Path]) -> None:
+    """Remove files, and folders, of a run, and the folders above them that are empty then.
+
+    What lies outside of the run's folder stays: a manifest that points elsewhere does not get its way.
+    """
     root = out.resolve()
     parents: set[Path] = set()
-    for path in (path for frame in run.values() for layer in frame.values() for path in layer.paths):
-        if root not in path.resolve().parents:  # a manifest that points elsewhere does not get its way
+    for path in paths:
+        if root not in path.resolve().parents:
             continue
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
         parents.update(parent for parent in path.parents if out in parent.parents)
     for folder in sorted(parents, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):

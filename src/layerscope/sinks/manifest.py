@@ -14,8 +14,9 @@ import msgspec
 from layerscope.errors import RunFolderError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from layerscope.inputs import Preparation
     from layerscope.models.network import Network
@@ -30,17 +31,21 @@ __all__ = [
     "LayerRecord",
     "Manifest",
     "NetworkRecord",
+    "Opened",
     "PlacementRecord",
     "PreparationRecord",
     "RenderRecord",
     "describe_run",
+    "encode_frame",
     "manifest_schema",
-    "read_manifest",
+    "manifest_text",
+    "open_manifest",
     "write_manifest",
 ]
 
 VERSION = 1
 FILE_NAME = "manifest.json"
+FRAMES_BEGIN, FRAMES_END = b'"frames": [\n', b"],\n"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -184,7 +189,9 @@ class FrameRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: The frame's name.
-        file: Name of the picture's file; null for an array.
+        file: Name of the picture's or video's file; null for an array.
+        time_s: Seconds from the beginning of the video that it is from; null for a picture.
+        row: Its place among the run's frames, and so in what holds them all together; null in a run of one.
         folder: Its folder within the run, ``.`` where it is the run's own.
         placement: Where it lies in the network's input.
         outputs: Shapes of the network's outputs, batch axis included.
@@ -194,6 +201,8 @@ class FrameRecord(Record, frozen=True, kw_only=True):
 
     name: str
     file: str | None
+    time_s: float | None = None
+    row: int | None = None
     folder: str
     placement: PlacementRecord
     outputs: list[list[int]]
@@ -211,6 +220,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         preparation: How pictures became its input; null where that was the caller's work.
         render: How values became pixels.
         frames: In the order given.
+        series: What holds all frames together, by kind and layer: paths within the run's folder.
         failures: Pictures that could not be read: name to reason.
     """
 
@@ -220,6 +230,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     preparation: PreparationRecord | None
     render: RenderRecord
     frames: list[FrameRecord]
+    series: dict[str, dict[str, str]] = {}
     failures: dict[str, str]
 
 
@@ -255,27 +266,94 @@ def describe_run(
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write ``manifest.json`` into a folder, indented."""
-    (folder / FILE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    """Write ``manifest.json`` into a folder."""
+    frames = (encode_frame(frame) for frame in manifest.frames)
+    with (folder / FILE_NAME).open("wb") as stream:
+        stream.writelines(manifest_text(manifest, frames))
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest, checked against the schema.
+def encode_frame(frame: FrameRecord) -> bytes:
+    """Write a frame's record as one line without its end."""
+    return msgspec.json.encode(frame)
+
+
+def manifest_text(head: Manifest, frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text of a manifest, one line a frame, so that neither writing nor reading needs all of them at once.
+
+    Args:
+        head: The manifest; its own frames do not matter.
+        frames: From ``encode_frame``, in order.
+    """
+    yield b"{\n"
+    for name in ("version", "layerscope", "network", "preparation", "render"):
+        yield b'"%s": %s,\n' % (name.encode(), msgspec.json.encode(getattr(head, name)))
+    yield FRAMES_BEGIN
+    for index, frame in enumerate(frames):
+        yield (b",\n" if index else b"") + frame
+    yield b"\n" + FRAMES_END
+    yield b'"series": %s,\n' % msgspec.json.encode(head.series)
+    yield b'"failures": %s\n}\n' % msgspec.json.encode(head.failures)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """A manifest whose frames are read when they are asked for.
+
+    Attributes:
+        path: The file.
+        head: All but its frames.
+        places: Frame names to where their records begin in the file, and their lengths, bytes.
+    """
+
+    path: Path
+    head: Manifest
+    places: dict[str, tuple[int, int]]
+
+    def frame(self, name: str) -> FrameRecord:
+        """Read one frame's record."""
+        begin, length = self.places[name]
+        with self.path.open("rb") as stream:
+            stream.seek(begin)
+            return msgspec.json.decode(stream.read(length), type=FrameRecord)
+
+
+def open_manifest(path: Path) -> Opened:
+    """Open a manifest, checked against the schema throughout.
 
     Raises:
         RunFolderError: There is none, it is damaged, or it is of another version.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as stream:
+            head, places = _read(stream, path)
     except OSError:
         raise RunFolderError(f"{path.parent}: holds no {FILE_NAME}, so it is no finished run") from None
-    try:
-        version = msgspec.json.decode(text, type=_Versioned).version
-        if version != VERSION:
-            raise RunFolderError(f"{path}: is of version {version}; this Layerscope reads version {VERSION}")
-        return msgspec.json.decode(text, type=Manifest)
     except msgspec.DecodeError as error:
         raise RunFolderError(f"{path}: is no manifest ({error})") from None
+    return Opened(path, head, places)
+
+
+def _read(stream: BinaryIO, path: Path) -> tuple[Manifest, dict[str, tuple[int, int]]]:
+    """Read all but the frames, and where these are, a line at a time."""
+    places: dict[str, tuple[int, int]] = {}
+    around, inside, begin = [], False, 0
+    for line in stream:
+        if inside and line != FRAMES_END:
+            text = line.rstrip(b",\n")
+            if text:
+                places[msgspec.json.decode(text, type=FrameRecord).name] = begin, len(text)
+        else:
+            inside = line == FRAMES_BEGIN
+            around.append(line)
+        begin += len(line)
+    text = b"".join(around)
+    version = msgspec.json.decode(text, type=_Versioned).version
+    if version != VERSION:
+        raise RunFolderError(f"{path}: is of version {version}; this Layerscope reads version {VERSION}")
+    head = msgspec.json.decode(text, type=Manifest)
+    if head.frames:
+        raise RunFolderError(f"{path}: was reformatted: each frame has to stand on a line of its own")
+    return head, places
 
 
 class _Versioned(Record, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from layerscope.sinks.sink import Target
 from layerscope.sinks.taken import take_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -62,6 +62,7 @@ def pass_batch(
     sinks: Sequence[Sink],
     scale: str,
     call: Callable[[nn.Module, Tensor], Any] | None = None,
+    until: Mapping[str, int] | None = None,
 ) -> list[Passed]:
     """Run a network once on some frames, taking from each layer what the sinks need.
 
@@ -73,6 +74,8 @@ def pass_batch(
         sinks: Where their maps go.
         scale: A scale's name.
         call: How the module is called with ``x``; None: with nothing else.
+        until: End the forward as soon as each of these layers has run so many times; the shapes of the network's
+            outputs are then not known.
 
     Raises:
         LayerError: A layer that was asked for by name gave nothing, or its output has no batch axis of N.
@@ -93,7 +96,8 @@ def pass_batch(
         )
         taken.append((heard, [take_layer(feature_map, sinks, scale) for feature_map in maps]))
 
-    with torch.no_grad(), catch(module, plan, take) as calls:
+    output: Any = None
+    with torch.no_grad(), catch(module, plan, take, until=until) as calls:
         output = module(x) if call is None else call(module, x)
     silent = plan.unheard({heard.layer for heard, _ in taken})
     report_silent(silent, plan, module, calls)
@@ -111,7 +115,15 @@ def pass_batch(
     ]
 
 
-def write_frame(passed: Passed, out: Path, folder: str, encoders: Executor) -> FrameRecord:
+def write_frame(
+    passed: Passed,
+    out: Path,
+    folder: str,
+    encoders: Executor,
+    *,
+    beside: Path | None = None,
+    row: int | None = None,
+) -> FrameRecord:
     """Write one frame's files beside their place and move them there when all are whole.
 
     Args:
@@ -119,9 +131,11 @@ def write_frame(passed: Passed, out: Path, folder: str, encoders: Executor) -> F
         out: The run's folder.
         folder: The frame's folder within it; ``.`` where it is the run's own.
         encoders: Who encodes and writes.
+        beside: Where to write first, on the same file system; None: in ``out``.
+        row: The frame's place among the run's.
     """
     folders = layer_folders(passed.taken)
-    with as_output_errors(out), staging(out) as staged:
+    with as_output_errors(out), staging(beside or out) as staged:
         started = {
             (layer, kind): encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
             for layer, item in passed.taken.items()
@@ -136,6 +150,8 @@ def write_frame(passed: Passed, out: Path, folder: str, encoders: Executor) -> F
     return FrameRecord(
         name=passed.frame.name,
         file=passed.frame.path.name if passed.frame.path else None,
+        time_s=passed.frame.time_s,
+        row=row,
         folder=folder,
         placement=PlacementRecord(
             frame_hw=placement.frame_hw,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from layerscope.errors import RunFolderError, nearest
-from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest, read_manifest
+from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest, Opened, open_manifest
 from layerscope.sinks.tensors import read_tensor
 
 if TYPE_CHECKING:
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["Run", "RunFrame", "RunLayer", "count_files", "open_run"]
+__all__ = ["Run", "RunFrame", "RunLayer", "count_files", "frame_paths", "open_run"]
 
 
 def open_run(folder: str | Path) -> Run:
@@ -28,46 +31,59 @@ def open_run(folder: str | Path) -> Run:
         RunFolderError: It holds no run, or one that this version cannot read.
     """
     folder = Path(folder)
-    return Run(folder, read_manifest(folder / FILE_NAME))
+    return Run(folder, open_manifest(folder / FILE_NAME))
 
 
 class Run(Mapping[str, "RunFrame"]):
     """A finished run: frame names to frames, in the order given.
 
+    Frames are read when they are asked for, so that a run of many thousands opens in little memory.
+
     Attributes:
         folder: Where it is.
-        manifest: What it says of itself.
+        head: What its manifest says of it, its frames left out.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, opened: Opened) -> None:
         self.folder = folder
-        self.manifest = manifest
-        self._frames = {frame.name: RunFrame(folder / frame.folder, frame) for frame in manifest.frames}
+        self.head = opened.head
+        self._opened = opened
+
+    @property
+    def manifest(self) -> Manifest:
+        """The whole manifest."""
+        return msgspec.structs.replace(self.head, frames=[self._opened.frame(name) for name in self])
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file and folder that the run wrote, its manifest left out."""
+        series = [self.folder / path for layers in self.head.series.values() for path in layers.values()]
+        return [path for name in self for path in frame_paths(self.folder, self._opened.frame(name))] + series
 
     @property
     def failures(self) -> dict[str, str]:
         """Pictures that could not be read: name to reason."""
-        return self.manifest.failures
+        return self.head.failures
 
     def __getitem__(self, name: str) -> RunFrame:
-        if name not in self._frames:
-            raise RunFolderError(
-                f"{self.folder} has no frame {name!r}, only {', '.join(self._frames)}{nearest(name, self._frames)}"
-            )
-        return self._frames[name]
+        if name not in self:
+            some = ", ".join(itertools.islice(self, 6)) + (", ..." if len(self) > 6 else "")
+            raise RunFolderError(f"{self.folder} has no frame {name!r}, only {some}{nearest(name, self)}")
+        record = self._opened.frame(name)
+        return RunFrame(self.folder / record.folder, record)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._frames
+        return name in self._opened.places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._frames)
+        return iter(self._opened.places)
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._opened.places)
 
     def __repr__(self) -> str:
-        pictures = sum(count_files(frame) for frame in self.manifest.frames)
-        return f"<Run of {self.manifest.network.source} in {self.folder}: {len(self)} frames, {pictures} pictures>"
+        pictures = sum(count_files(frame.record) for frame in self.values())
+        return f"<Run of {self.head.network.source} in {self.folder}: {len(self)} frames, {pictures} pictures>"
 
 
 class RunFrame(Mapping[str, "RunLayer"]):
@@ -150,6 +166,11 @@ class RunLayer:
         if "tensors" not in self.record.files:
             raise RunFolderError(f"{self.record.layer}: this run kept no values; write=['tensors'] keeps them")
         return read_tensor(self.folder / self.record.files["tensors"])
+
+
+def frame_paths(out: Path, frame: FrameRecord) -> list[Path]:
+    """List the files of a frame of a run in ``out``."""
+    return [path for layer in RunFrame(out / frame.folder, frame).values() for path in layer.paths]
 
 
 def count_files(frame: FrameRecord) -> int:
