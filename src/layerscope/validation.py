@@ -7,7 +7,6 @@ it sees, written here without any of the code that it checks.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,7 +105,7 @@ def check(net: Network | nn.Module, picture: InputSource | None = None, *, input
             kept=_same(plain, watched) or not steady,
             detail=f"{len(plain)} tensors" if steady else "not comparable: the network differs from itself run by run",
         ),
-        _compare_maps(seen, tape),
+        _compare_maps(seen, tape, module),
         _compare_state(before, _state(module), broken),
         _compare_silent(seen, tape, module),
     )
@@ -171,11 +170,11 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _cloning_hooks(module: nn.Module) -> Iterator[Seen]:
-    """The plainest hooks there are: one for every name of a module, which clones what it sees."""
+    """The plainest hooks there are: one a module, which clones what it sees."""
     seen: Seen = []
     handles = [
         part.register_forward_hook(lambda _m, _i, out, name=name: seen.append((name, _leaves(out))))
-        for name, part in module.named_modules(remove_duplicate=False)
+        for name, part in module.named_modules()
         if name
     ]
     yield seen
@@ -203,21 +202,53 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _compare_maps(seen: Seen, tape: Tape) -> Checked:
+def _compare_maps(seen: Seen, tape: Tape, module: nn.Module) -> Checked:
     """Hold every caught tensor against the plain hooks'."""
-    calls = Counter(name for name, _ in seen)
-    ordinals: Counter[str] = Counter()
-    heard = tape.tensors({_plain_name(name) for name, _ in seen})
-    compared, wrong = 0, []
-    for name, expected in seen:
-        ordinal = ordinals[name]
-        ordinals[name] += 1
-        found = heard.get((_plain_name(name), ordinal), [])
-        compared += len(expected)
-        if not _same(found, expected):
-            wrong.append(f"{name}:{ordinal}" if calls[name] > 1 else name)
-    detail = f"{compared} tensors of {sum(calls.values())} calls" if not wrong else f"other: {', '.join(wrong[:5])}"
+    names = _names(module)
+    by_call = tape.tensors({name for same in names.values() for name in same})
+    heard: dict[str, list[list[Tensor]]] = {}
+    for (name, _), tensors in by_call.items():
+        heard.setdefault(name, []).append(tensors)
+    calls: dict[str, list[list[Tensor]]] = {}
+    for name, tensors in seen:
+        calls.setdefault(name, []).append(tensors)
+    wrong = [
+        name
+        for name, expected in calls.items()
+        if not _all_there(expected, [heard.get(one, []) for one in names[name]])
+    ]
+    compared = sum(len(tensors) for _, tensors in seen)
+    detail = f"{compared} tensors of {len(seen)} calls" if not wrong else f"other: {', '.join(wrong[:5])}"
     return Checked(promise="every map is what a plain cloning hook sees", kept=not wrong, detail=detail)
+
+
+def _all_there(expected: list[list[Tensor]], heard: list[list[list[Tensor]]]) -> bool:
+    """Hold a module's calls against what was caught of it, under each of its names in the order of running.
+
+    A module of one name has all of its calls there; of several, each call belongs to those through which it came.
+    """
+    expected = [tensors for tensors in expected if tensors]
+    if len(heard) == 1:
+        return len(expected) == len(heard[0]) and all(map(_same, expected, heard[0]))
+    places = [0] * len(heard)
+    for tensors in expected:
+        fits = [k for k, own in enumerate(heard) if places[k] < len(own) and _same(own[places[k]], tensors)]
+        if not fits:
+            return False
+        for k in fits:
+            places[k] += 1
+    return all(place == len(own) for place, own in zip(places, heard, strict=True))
+
+
+def _names(module: nn.Module) -> dict[str, list[str]]:
+    """List all names of every module by its first, wrappers looked through."""
+    first: dict[int, str] = {}
+    names: dict[str, list[str]] = {}
+    for name, part in module.named_modules(remove_duplicate=False):
+        if name:
+            own = first.setdefault(id(part), name)
+            names.setdefault(own, []).append(_plain_name(name))
+    return {own: list(dict.fromkeys(same)) for own, same in names.items()}
 
 
 def _plain_name(name: str) -> str:
@@ -292,15 +323,18 @@ def _compare_state(before: _State, after: _State, broken: bool) -> Checked:
 
 
 def _compare_silent(seen: Seen, tape: Tape, module: nn.Module) -> Checked:
-    """Hold the layers that are reported as silent against the plain hooks' silence."""
+    """Hold the layers that are reported as silent against the plain hooks' silence.
+
+    Of a module with several names some may be silent, as long as it is not.
+    """
     spoke = {name for name, leaves in seen if leaves}
-    expected = {
-        _plain_name(name)
-        for name, _ in module.named_modules(remove_duplicate=False)
-        if name and name not in spoke and _plain_name(name)
-    }
-    expected -= {_plain_name(name) for name in spoke}
     found = {name for name in tape.silent if name != "*"}
-    wrong = sorted(expected ^ found)
+    names = _names(module)
+    running = {one for name in spoke for one in names[name]}  # a compiled part goes by the name of what it wraps
+    wrong = [
+        name
+        for name, same in names.items()
+        if (not running.intersection(same) and not found.issuperset(same)) or (name in spoke and found.issuperset(same))
+    ]
     detail = f"wrong about {', '.join(wrong[:5])}" if wrong else f"{len(found)} never ran or gave no tensor"
     return Checked(promise="a layer that gave nothing is reported", kept=not wrong, detail=detail)

@@ -207,6 +207,25 @@ def test_one_module_under_two_names_is_found_under_both() -> None:
         assert list(quiet_tap(net, torch.randn(1, 3, 4, 4), name)) == [f"{name}:0", f"{name}:1"]
 
 
+def test_one_activation_for_all_blocks_is_named_by_the_block_that_calls_it() -> None:
+    class Block(nn.Module):
+        def __init__(self, act: nn.Module) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(3, 3, 1), act
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x))
+
+    act = nn.ReLU()
+    net = nn.Sequential(*(Block(act) for _ in range(3)))
+    x = torch.randn(1, 3, 4, 4)
+    tape = quiet_tap(net, x, ["ReLU", "Block", "*.act@in"])
+    assert list(tape) == [name for k in range(3) for name in (f"{k}.act@in", f"{k}.act", str(k))]
+    assert all(torch.equal(tape[f"{k}.act"], tape[str(k)]) for k in range(3))
+    assert list(quiet_tap(net, x, "1.act")) == ["1.act"]
+    assert ls.check(net, inputs=x).passed
+
+
 def test_an_item_that_is_called_like_a_layer_keeps_both() -> None:
     class Pair(nn.Sequential):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,11 +32,10 @@ def slow_letterbox(pixels: np.ndarray, height: int, width: int, pad: int) -> np.
 
 
 def slow_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    scale = max(width / pixels.shape[1], height / pixels.shape[0])
-    new_width, new_height = (
-        max(width, int(pixels.shape[1] * scale)),
-        max(height, int(pixels.shape[0] * scale)),
-    )
+    if height * pixels.shape[1] >= width * pixels.shape[0]:
+        new_height, new_width = height, max(width, pixels.shape[1] * height // pixels.shape[0])
+    else:
+        new_height, new_width = max(height, pixels.shape[0] * width // pixels.shape[1]), width
     large = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     left, top = round((new_width - width) / 2), round((new_height - height) / 2)
     return large[top : top + height, left : left + width]

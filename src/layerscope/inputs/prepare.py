@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
@@ -231,8 +232,9 @@ def place(frame: Frame, preparation: Preparation) -> tuple[NDArray[np.uint8], Pl
 def _new_size(frame_hw: tuple[int, int], preparation: Preparation) -> tuple[int, int]:
     """Find the height and width that the whole frame is resized to, before padding or cutting.
 
-    Lengths are ``int(side * scale)`` in float arithmetic, as letterbox functions commonly have it:
-    the last pixel is theirs even where the product falls a hair short of a whole number.
+    Under ``letterbox`` lengths are ``int(side * scale)`` in float arithmetic, as such functions commonly have it:
+    the last pixel is theirs even where the product falls a hair short of a whole number. Under ``crop`` they are
+    whole-number division, as torchvision has it.
     """
     input_hw = preparation.size_hw
     if preparation.resize == "stretch":
@@ -242,8 +244,8 @@ def _new_size(frame_hw: tuple[int, int], preparation: Preparation) -> tuple[int,
         height, width = (max(1, int(old * min(ratios))) for old in frame_hw)
     else:
         filled = [max(side, round(side / preparation.crop_share)) for side in input_hw]
-        scale = max(new / old for new, old in zip(filled, frame_hw, strict=True))
-        height, width = (max(new, int(old * scale)) for new, old in zip(filled, frame_hw, strict=True))
+        new, old = max(zip(filled, frame_hw, strict=True), key=lambda pair: Fraction(*pair))
+        height, width = (max(least, side * new // old) for least, side in zip(filled, frame_hw, strict=True))
     return height, width
 
 

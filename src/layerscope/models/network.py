@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_options
 from layerscope.models.stages import find_stages
 from layerscope.models.survey import Layer, count_calls, survey, tensors_in
+from layerscope.models.wrapped import named_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ class Network:
     def stages(self) -> tuple[str, ...]:
         """The last layer at each size of the backbone: the default selection."""
         if self.known_stages is None:
-            self.known_stages = find_stages(self.layers())
+            self.known_stages = find_stages(self.layers(), named_layers(self.module).keys())
         return self.known_stages
 
     @property

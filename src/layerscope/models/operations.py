@@ -51,15 +51,15 @@ def operation_name(name: str) -> str:
 
 @cache
 def _known_operations() -> frozenset[str]:
-    places = (torch, torch.nn.functional, Tensor)
-    return frozenset(operation_name(name) for place in places for name in dir(place) if callable(getattr(place, name)))
+    found = ((name, getattr(place, name)) for place in (torch, torch.nn.functional, Tensor) for name in dir(place))
+    return frozenset(operation_name(name) for name, value in found if callable(value) and not isinstance(value, type))
 
 
 def is_operation(name: str) -> bool:
     """Tell whether PyTorch has an operation of this name.
 
-    >>> is_operation("add"), is_operation("brunch")
-    (True, False)
+    >>> is_operation("add"), is_operation("brunch"), is_operation("Block")
+    (True, False, False)
     """
     return name == operation_name(name) and name in _known_operations()
 

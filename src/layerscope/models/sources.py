@@ -32,10 +32,15 @@ SOURCES = {
     "yolov3": "layerscope.models.own:load_yolov3",
     "darknet53": "layerscope.models.own:load_darknet53",
     "darknet": "layerscope.models.own:load_darknet",
+    "torchvision": "layerscope.models.torchvision_source:load_torchvision",
+    "timm": "layerscope.models.timm_source:load_timm",
+    "ultralytics": "layerscope.models.ultralytics_source:load_ultralytics",
+    "hf": "layerscope.models.huggingface:load_hf",
+    "smp": "layerscope.models.segmentation:load_smp",
 }
 """What stands before a source's colon, to the function that loads it, imported when it is asked for."""
 
-OWN = frozenset(SOURCES)
+OWN = frozenset(("demo", "yolov3", "darknet53", "darknet"))
 """Those that Layerscope builds itself."""
 
 FILES: dict[str, str] = {}
@@ -43,7 +48,19 @@ FILES: dict[str, str] = {}
 
 CODE = "layerscope.models.code:load_code"
 
-SOURCE_FORMS = ("demo", "yolov3", "darknet53", "darknet:FILE.cfg", "FILE.py:NAME", "package.module:NAME")
+SOURCE_FORMS = (
+    "demo",
+    "yolov3",
+    "darknet53",
+    "darknet:FILE.cfg",
+    "torchvision:NAME",
+    "timm:NAME",
+    "ultralytics:NAME.yaml",
+    "hf:FOLDER",
+    "smp:NAME",
+    "FILE.py:NAME",
+    "package.module:NAME",
+)
 
 ENTRY_POINTS = "layerscope.sources"
 """The group of entry points by which other packages add sources."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Sequence
 
     from layerscope.models.survey import Layer
 
 __all__ = ["find_stages"]
 
+HEADS = frozenset(("aux_classifier", "classifier", "decoder", "fc", "head", "heads", "roi_heads", "rpn"))
+"""What the parts behind a backbone are commonly called."""
 
-def find_stages(layers: Iterable[Layer]) -> tuple[str, ...]:
+
+def find_stages(layers: Sequence[Layer], modules: Collection[str]) -> tuple[str, ...]:
     """Find the last layer at each stride, from the input to where the maps are smallest.
 
     Of the layers of one stride the outermost modules count, such as ``layer1`` and not what is inside it, and of
@@ -20,25 +23,36 @@ def find_stages(layers: Iterable[Layer]) -> tuple[str, ...]:
 
     Args:
         layers: All layers, in the order in which they finish.
+        modules: The names of the network's modules: items of their outputs and operations are no stages.
     """
-    backbone: dict[tuple[int, int], list[Layer]] = {}
+    seen = [(name, layer) for layer in layers if (name := layer.name.partition(":")[0]) in modules and _has_map(layer)]
+    backbone: dict[tuple[int, int], list[str]] = {}
     deepest = (0, 0)
-    for layer in layers:
-        stride = layer.stride
-        if stride is None or layer.shape is None or layer.shape[-2:] == (1, 1):
-            continue  # no map, or what squeezes one and goes back
+    for at, (name, layer) in enumerate(seen):
+        stride = layer.stride or deepest
         if stride[0] < deepest[0] or stride[1] < deepest[1]:
-            if _depth(layer) <= min(_depth(one) for one in backbone[deepest]):
-                break
-            continue  # inside a block whose end is still to come
+            if _ends_deeper(name, deepest, seen[at + 1 :]):
+                continue  # inside of a block that goes down in the end
+            break
         deepest = stride
-        backbone.setdefault(stride, []).append(layer)
-    chosen = []
-    for same in backbone.values():
-        outermost = min(map(_depth, same))
-        chosen.append([layer.name for layer in same if _depth(layer) == outermost][-1])
-    return tuple(name.partition(":")[0] if name.endswith(":0") else name for name in chosen)
+        backbone.setdefault(stride, []).append(name)
+    return tuple(_last_of_the_outermost(names) for names in backbone.values())
 
 
-def _depth(layer: Layer) -> int:
-    return layer.name.count(".")
+def _has_map(layer: Layer) -> bool:
+    """Leave out what has no rows and columns, and what squeezes them to one cell and goes back."""
+    if layer.stride is None or layer.shape is None:
+        return False
+    return layer.shape[-2:] != (1, 1) and not (len(layer.shape) == 3 and layer.shape[:2] == (1, 1))
+
+
+def _ends_deeper(name: str, deepest: tuple[int, int], later: Sequence[tuple[str, Layer]]) -> bool:
+    """Tell whether a module around a layer gives maps as small as the smallest so far."""
+    around = (other for other in later if name.startswith(f"{other[0]}."))
+    return any(layer.stride is not None and layer.stride >= deepest for _, layer in around)
+
+
+def _last_of_the_outermost(names: list[str]) -> str:
+    names = [name for name in names if name.partition(".")[0] not in HEADS] or names
+    outermost = min(name.count(".") for name in names)
+    return [name for name in names if name.count(".") == outermost][-1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from layerscope.models.axes import read_axes
 from layerscope.models.operations import watch_operations
 from layerscope.models.receptive_field import ReceptiveFields
 from layerscope.models.watch import INPUT, watch
@@ -182,8 +183,10 @@ def _listen(module: nn.Module, x: Tensor, call: Call, *, operations: bool) -> tu
 
 
 def _stride(input_hw: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, int] | None:
-    if shape is None or len(shape) != 3 or len(input_hw) != 2:
+    if shape is None or not 2 <= len(shape) <= 4 or len(input_hw) < 2 or 0 in shape:
         return None
-    if 0 in shape or input_hw[0] % shape[1] or input_hw[1] % shape[2]:
+    height, width = input_hw[-2:]
+    axes = read_axes(shape, (height, width))
+    if axes.kind == "line" or height % axes.cells[-2] or width % axes.cells[-1]:
         return None
-    return input_hw[0] // shape[1], input_hw[1] // shape[2]
+    return height // axes.cells[-2], width // axes.cells[-1]
