@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_stages"]
 
-HEADS = frozenset(("aux_classifier", "classifier", "decoder", "fc", "head", "heads", "roi_heads", "rpn"))
+HEADS = frozenset(("aux_classifier", "classifier", "decoder", "fc", "fpn", "head", "heads", "neck", "roi_heads", "rpn"))
 """What the parts behind a backbone are commonly called."""
 
 
@@ -36,7 +36,8 @@ def find_stages(layers: Sequence[Layer], modules: Collection[str]) -> tuple[str,
             break
         deepest = stride
         backbone.setdefault(stride, []).append(name)
-    return tuple(_last_of_the_outermost(names) for names in backbone.values())
+    without_heads = [kept for names in backbone.values() if (kept := [one for one in names if not _is_head(one)])]
+    return tuple(map(_last_of_the_outermost, without_heads or backbone.values()))
 
 
 def _has_map(layer: Layer) -> bool:
@@ -52,7 +53,10 @@ def _ends_deeper(name: str, deepest: tuple[int, int], later: Sequence[tuple[str,
     return any(layer.stride is not None and layer.stride >= deepest for _, layer in around)
 
 
+def _is_head(name: str) -> bool:
+    return name.partition(".")[0] in HEADS
+
+
 def _last_of_the_outermost(names: list[str]) -> str:
-    names = [name for name in names if name.partition(".")[0] not in HEADS] or names
     outermost = min(name.count(".") for name in names)
     return [name for name in names if name.count(".") == outermost][-1]
