@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from layerscope.hooks.feature_map import draw_feature_sheet, picture_of, reduced_bytes
 from layerscope.render import default_colormap, draw_overlay
+from layerscope.sinks.png import encode_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,6 +74,7 @@ class Overlays:
             target,
             self.kind,
             draw_overlay(levels, frame.pixels, placement, colormap=self.colormap, alpha=self.alpha),
+            photo=True,
         )
 
 
@@ -100,9 +104,9 @@ class Reductions:
         return lambda target: _save(target, self.kind, picture_of(enlarged, self.colormap))
 
 
-def _save(target: Target, kind: str, picture: Image) -> str:
+def _save(target: Target, kind: str, picture: Image, *, photo: bool = False) -> str:
     folder = target.folder / kind
     folder.mkdir(exist_ok=True)
     path = folder / f"{target.layer_folder}.png"
-    picture.save(path, compress_level=1)
+    path.write_bytes(encode_png(np.asarray(picture), photo=photo))
     return f"{kind}/{path.name}"

@@ -11,6 +11,7 @@ import numpy as np
 from layerscope.hooks.feature_map import drawable
 from layerscope.render import apply_colormap
 from layerscope.render.colour import is_grey
+from layerscope.sinks.png import encode_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,11 +40,6 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 def encode_recipe_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """Encode as OpenCV's ``imwrite`` does by default: the same pixels when decoded."""
     return _by_pillow(pixels, "JPEG", quality=JPEG_QUALITY)
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode without loss, for reading speed rather than size."""
-    return _by_pillow(pixels, "PNG", compress_level=1)
 
 
 def encode_webp(pixels: NDArray[np.uint8]) -> bytes:
