@@ -43,7 +43,9 @@ SOURCES = {
 OWN = frozenset(("demo", "yolov3", "darknet53", "darknet"))
 """Those that Layerscope builds itself."""
 
-FILES: dict[str, str] = {}
+FILES: dict[str, str] = {
+    ".onnx": "layerscope.models.onnx_source:load_onnx",
+}
 """Endings of files that are a source by themselves, likewise."""
 
 CODE = "layerscope.models.code:load_code"
@@ -58,6 +60,7 @@ SOURCE_FORMS = (
     "ultralytics:NAME.yaml",
     "hf:FOLDER",
     "smp:NAME",
+    "FILE.onnx",
     "FILE.py:NAME",
     "package.module:NAME",
 )
