@@ -28,6 +28,9 @@ additions that ``a``'s own forward makes), a glob, a class name, ``stages``, ``c
 Calls: TypeAlias = frozenset[int] | None
 """Which calls of a layer are wanted; None: all of them."""
 
+CONVS = frozenset(("Conv", "ConvTranspose"))
+"""What ONNX calls convolutions."""
+
 WORDS = ("stages", "convs", "modules", "operations", "all")
 
 
@@ -179,12 +182,12 @@ def _pattern(item: str, found: Mapping[str, nn.Module], chosen: _Chosen) -> None
         return
     pattern = item.removesuffix(INPUT)
     if item == "convs":
-        names = [name for name, child in found.items() if isinstance(child, _ConvNd)]
+        names = [name for name, child in found.items() if isinstance(child, _ConvNd) or _kind(child) in CONVS]
     else:
         names = [
             name
             for name, child in found.items()
-            if type(child).__name__ == pattern or (_is_glob(pattern) and fnmatchcase(name, pattern))
+            if _kind(child) == pattern or (_is_glob(pattern) and fnmatchcase(name, pattern))
         ]
     if names:
         chosen.add(name + item[len(pattern) :] for name in names)
@@ -192,6 +195,10 @@ def _pattern(item: str, found: Mapping[str, nn.Module], chosen: _Chosen) -> None
         chosen.patterns.append(item)
     else:
         raise UnknownLayerError(f"no layer is called or fits {item!r}{_suggest(item, found)}")
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
 
 
 def _is_glob(pattern: str) -> bool:

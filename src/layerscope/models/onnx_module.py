@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -31,6 +32,12 @@ class Value(nn.Module):
         return value
 
 
+@cache
+def _kind(operation: str) -> type[Value]:
+    """Make a class of an operation's name, so that layers are listed, and can be chosen, by it."""
+    return type(operation, (Value,), {"__doc__": f"A value that {operation} gave."})
+
+
 class OnnxModule(nn.Module):
     """Runs an ONNX graph, asking for those intermediate values only that somebody listens to.
 
@@ -49,18 +56,22 @@ class OnnxModule(nn.Module):
         (self.entry,) = [value for value in model.graph.input if value.name not in stored]
         self.outputs = [value.name for value in model.graph.output]
         self.paths = name_values(model.graph)
+        self.operations = {value: node.op_type for node in model.graph.node for value in node.output}
         self.sessions: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        for paths in self.paths.values():
-            for path in paths:
-                self._place(path)
+        placed = {path: _kind(self.operations[value]) for value, paths in self.paths.items() for path in paths}
+        for path in sorted(placed, key=lambda path: path.count(".")):  # what is around comes first
+            self._place(path, placed[path])
         self._parts = {path: self.get_submodule(path) for paths in self.paths.values() for path in paths}
 
-    def _place(self, path: str) -> None:
+    def _place(self, path: str, kind: type[Value]) -> None:
         parent: nn.Module = self
-        for part in path.split("."):
+        *around, last = path.split(".")
+        for part in around:
             if part not in parent._modules:
-                parent.add_module(part, Value())
+                parent.add_module(part, nn.ModuleDict())  # it has no value of its own
             parent = parent.get_submodule(part)
+        if last not in parent._modules:
+            parent.add_module(last, kind())
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Run the graph.
