@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from layerscope.models.layout import WeightSlot
 
-__all__ = ["Fitted", "fit", "kind_of", "read_state"]
+__all__ = ["Fitted", "find_state", "fit", "kind_of", "read_state", "read_torch"]
 
 WRAPPERS = (
     "ema",
@@ -82,8 +82,8 @@ def read_state(path: Path, kind: str, *, trust_pickle: bool = False) -> dict[str
     """
     if kind == "safetensors":
         return _read_safetensors(path)
-    loaded = _read_torch(path, trust_pickle=trust_pickle)
-    state = _find_state(loaded)
+    loaded = read_torch(path, trust_pickle=trust_pickle)
+    state = find_state(loaded)
     if state is None:
         raise WeightsError(f"{path}: holds no state dict (a mapping of names to tensors), but {_describe(loaded)}")
     return state
@@ -99,7 +99,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: not a whole safetensors file ({_line(error)})") from None
 
 
-def _read_torch(path: Path, *, trust_pickle: bool) -> Any:
+def read_torch(path: Path, *, trust_pickle: bool) -> Any:
+    """Read whatever a PyTorch file holds, without running code unless it is trusted.
+
+    Raises:
+        UnsafeWeightsError: It wants to run code and is not trusted.
+        WeightsError: It cannot be read.
+    """
     mapped = zipfile.is_zipfile(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle, mmap=mapped or None)
@@ -126,7 +132,7 @@ def _wanted_global(message: str) -> str:
     return "something other than tensors"
 
 
-def _find_state(loaded: Any) -> dict[str, Tensor] | None:
+def find_state(loaded: Any) -> dict[str, Tensor] | None:
     """Look for the state dict in what was unpickled; wrappers may be nested."""
     if isinstance(loaded, torch.nn.Module):
         return dict(loaded.float().state_dict())
@@ -135,7 +141,7 @@ def _find_state(loaded: Any) -> dict[str, Tensor] | None:
     for key in WRAPPERS:
         inner = loaded.get(key)
         if hasattr(inner, "items") or isinstance(inner, torch.nn.Module):
-            found = _find_state(inner)
+            found = find_state(inner)
             if found is not None:
                 return found
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from layerscope.errors import SourceError
 from layerscope.extras import require
 from layerscope.models.onnx_names import name_values
+from layerscope.models.stand_in import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,20 +22,6 @@ __all__ = ["OnnxModule"]
 
 SESSIONS_KEPT = 4
 EXTERNAL = "session.model_external_initializers_file_folder_path"
-
-
-class Value(nn.Module):
-    """Stands for one value, or for the module that gave it; the modules inside of that are its parts."""
-
-    def forward(self, value: Tensor) -> Tensor:
-        """Give the value itself."""
-        return value
-
-
-@cache
-def _kind(operation: str) -> type[Value]:
-    """Make a class of an operation's name, so that layers are listed, and can be chosen, by it."""
-    return type(operation, (Value,), {"__doc__": f"A value that {operation} gave."})
 
 
 class OnnxModule(nn.Module):
@@ -58,12 +44,12 @@ class OnnxModule(nn.Module):
         self.paths = name_values(model.graph)
         self.operations = {value: node.op_type for node in model.graph.node for value in node.output}
         self.sessions: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        placed = {path: _kind(self.operations[value]) for value, paths in self.paths.items() for path in paths}
+        placed = {path: self.operations[value] for value, paths in self.paths.items() for path in paths}
         for path in sorted(placed, key=lambda path: path.count(".")):  # what is around comes first
             self._place(path, placed[path])
         self._parts = {path: self.get_submodule(path) for paths in self.paths.values() for path in paths}
 
-    def _place(self, path: str, kind: type[Value]) -> None:
+    def _place(self, path: str, kind: str) -> None:
         parent: nn.Module = self
         *around, last = path.split(".")
         for part in around:
@@ -71,7 +57,7 @@ class OnnxModule(nn.Module):
                 parent.add_module(part, nn.ModuleDict())  # it has no value of its own
             parent = parent.get_submodule(part)
         if last not in parent._modules:
-            parent.add_module(last, kind())
+            parent.add_module(last, stand_in(kind))
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """Run the graph.

@@ -45,6 +45,12 @@ OWN = frozenset(("demo", "yolov3", "darknet53", "darknet"))
 
 FILES: dict[str, str] = {
     ".onnx": "layerscope.models.onnx_source:load_onnx",
+    ".pt2": "layerscope.models.exported:load_exported",
+    ".torchscript": "layerscope.models.scripted:load_scripted",
+    ".ts": "layerscope.models.scripted:load_scripted",
+    ".pt": "layerscope.models.pickled:load_pickled",
+    ".pth": "layerscope.models.pickled:load_pickled",
+    ".pkl": "layerscope.models.pickled:load_pickled",
 }
 """Endings of files that are a source by themselves, likewise."""
 
@@ -61,6 +67,9 @@ SOURCE_FORMS = (
     "hf:FOLDER",
     "smp:NAME",
     "FILE.onnx",
+    "FILE.pt2",
+    "FILE.torchscript",
+    "FILE.pt",
     "FILE.py:NAME",
     "package.module:NAME",
 )
