@@ -183,7 +183,10 @@ def finished(out: Path, head: Manifest, count: int) -> bool:
     same = all(
         getattr(run.head, name) == getattr(head, name) for name in ("layerscope", "network", "preparation", "render")
     )
-    return same and len(run) + len(run.failures) == count
+    if not same or len(run) + len(run.failures) < count:
+        return False
+    shutil.rmtree(out / FOLDER, ignore_errors=True)  # it was stopped in the very last moment
+    return True
 
 
 def _sync(folder: Path) -> None:
