@@ -68,6 +68,8 @@ def test_a_stopped_run_goes_on_to_the_very_same_folder(net: ls.Network, pictures
     assert digest(Path("out")) == digest(Path("whole"))
     assert list(run) == [f"p{index}" for index in range(7)]
     assert ls.run(net, pictures, out="out", resume=True, **options).folder == run.folder  # type: ignore[arg-type]
+    with pytest.raises(OutputExistsError, match="holds another run"):
+        ls.run(net, pictures, out="out", resume=True, every=2, **options)  # type: ignore[arg-type]
 
 
 def test_going_on_with_something_else_is_refused(net: ls.Network, pictures: Path) -> None:

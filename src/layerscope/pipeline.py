@@ -170,12 +170,14 @@ def run(
         threads=_threads(threads),
         report=progress or (lambda _progress: None),
     )
-    found = find_inputs(inputs, max_pixels=max_pixels, span=Span(every=every, start_s=start, count=frames))
+    span = Span(every=every, start_s=start, count=frames)
+    found = find_inputs(inputs, max_pixels=max_pixels, span=span)
     head = describe_run(NetworkRecord.of(net), prepared, drawing, drawn_by, [], {})
+    asked = _asked(head, drawing, job, found, span, outputs=outputs)
+    head = msgspec.structs.replace(head, asked=hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest())
     out = Path(out)
-    if resume and (out / FILE_NAME).exists() and finished(out, head, len(found)):
+    if resume and (out / FILE_NAME).exists() and finished(out, head):
         return open_run(out)
-    asked = _asked(head, drawing, job, found, outputs=outputs)
     with begin(out, asked, overwrite=overwrite, resume=resume) as journal:
         try:
             errors = _take_through(job, found, journal)
@@ -233,7 +235,7 @@ def _threads(threads: int | None) -> int:
 
 def _asked(head: Manifest, drawing: Drawing, job: _Job, found: Sequence[Input], *, outputs: bool) -> dict[str, object]:
     """List everything that a run's files depend on: with the same again they are the same."""
-    names = "\n".join(f"{item.name} {item.path}" for item in found)
+    names = "\n".join(item.name for item in found)
     calls = {**job.plan.layers, **job.plan.operations}
     return {
         "version": head.layerscope,
@@ -243,6 +245,7 @@ def _asked(head: Manifest, drawing: Drawing, job: _Job, found: Sequence[Input], 
         "layers": {name: sorted(wanted) if wanted is not None else None for name, wanted in calls.items()},
         "patterns": job.plan.patterns,
         "inputs": {"count": len(found), "sha256": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()},
+        "span": dataclasses.asdict(span),
         "batch": job.batch,
         "outputs": outputs,
     }

@@ -174,16 +174,13 @@ def _remove_stopped(out: Path) -> None:
     shutil.rmtree(out / FOLDER)
 
 
-def finished(out: Path, head: Manifest, count: int) -> bool:
+def finished(out: Path, head: Manifest) -> bool:
     """Tell whether a folder holds the finished run that is asked for."""
     try:
         run = open_run(out)
     except RunFolderError:
         return False
-    same = all(
-        getattr(run.head, name) == getattr(head, name) for name in ("layerscope", "network", "preparation", "render")
-    )
-    if not same or len(run) + len(run.failures) < count:
+    if run.head.asked != head.asked:
         return False
     shutil.rmtree(out / FOLDER, ignore_errors=True)  # it was stopped in the very last moment
     return True

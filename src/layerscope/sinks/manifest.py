@@ -219,6 +219,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         network: Which network ran.
         preparation: How pictures became its input; null where that was the caller's work.
         render: How values became pixels.
+        asked: Checksum of everything that was asked, which tells whether a run is another's.
         frames: In the order given.
         series: What holds all frames together, by kind and layer: paths within the run's folder.
         failures: Pictures that could not be read: name to reason.
@@ -229,6 +230,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     network: NetworkRecord
     preparation: PreparationRecord | None
     render: RenderRecord
+    asked: str = ""
     frames: list[FrameRecord]
     series: dict[str, dict[str, str]] = {}
     failures: dict[str, str]
@@ -285,7 +287,7 @@ def manifest_text(head: Manifest, frames: Iterable[bytes]) -> Iterator[bytes]:
         frames: From ``encode_frame``, in order.
     """
     yield b"{\n"
-    for name in ("version", "layerscope", "network", "preparation", "render"):
+    for name in ("version", "layerscope", "network", "preparation", "render", "asked"):
         yield b'"%s": %s,\n' % (name.encode(), msgspec.json.encode(getattr(head, name)))
     yield FRAMES_BEGIN
     for index, frame in enumerate(frames):
