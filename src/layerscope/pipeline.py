@@ -233,7 +233,9 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-def _asked(head: Manifest, drawing: Drawing, job: _Job, found: Sequence[Input], *, outputs: bool) -> dict[str, object]:
+def _asked(
+    head: Manifest, drawing: Drawing, job: _Job, found: Sequence[Input], span: Span, *, outputs: bool
+) -> dict[str, object]:
     """List everything that a run's files depend on: with the same again they are the same."""
     names = "\n".join(item.name for item in found)
     calls = {**job.plan.layers, **job.plan.operations}
