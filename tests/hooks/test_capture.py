@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +214,54 @@ def test_paths_and_pil_images_give_what_the_array_gives(tiny: Network, photo: np
     expected = ls.capture(tiny, photo)["5_shortcut"].values
     for picture in ("photo.png", Image.fromarray(photo), ls.Frame(name="x", pixels=photo)):
         assert torch.equal(ls.capture(tiny, picture)["5_shortcut"].values, expected)
+
+
+def test_quantised_outputs_are_kept_as_they_are_and_drawn_as_what_they_stand_for() -> None:
+    class Quantised(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.quantize_per_tensor(x - 0.5, 0.01, 128, torch.quint8)
+
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch deprecates the type; networks that use it are there
+        net = network_of(nn.Sequential(Quantised(), nn.Identity()), 8)
+        found = ls.capture(net, picture, layers="0")["0"]
+        assert found.values.is_quantized
+        expected = found.values.dequantize()
+        assert torch.equal(found.maps, expected)
+        run = ls.run(net, picture, layers="0", write=["tiles", "tensors"])
+    np.testing.assert_array_equal(run["frame"]["0"].values, expected.numpy())
+    assert found.statistics().min.min() < 0
+
+
+def test_a_run_draws_tokens_volumes_and_lines_and_keeps_what_it_cannot_draw() -> None:
+    class Shapes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.volume, self.line, self.items = (nn.Identity() for _ in range(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            small = nn.functional.avg_pool2d(x, 4)
+            self.tokens(small.flatten(2).transpose(1, 2))
+            self.volume(small[:, :, None].expand(-1, -1, 3, -1, -1))
+            self.line(x.flatten(2)[:, :, :7])
+            self.items(small.expand(5, -1, -1, -1))
+            return small
+
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    kinds = ["tiles", "sheets", "overlays", "tensors"]
+    run = ls.run(network_of(Shapes(), 16), picture, layers="modules", write=kinds)
+    layers = {name: layer.record for name, layer in run["frame"].items()}
+    assert {name: (one.kind, one.cells) for name, one in layers.items()} == {
+        "tokens": ("tokens", [4, 4]),
+        "volume": ("volume", [3, 4, 4]),
+        "line": ("line", [7]),
+        "items": (None, None),
+    }
+    assert set(layers["tokens"].files) == {"sheets", "overlays", "tensors"}
+    assert set(layers["line"].files) == {"sheets", "tensors"}, "a line lies nowhere in a picture"
+    assert set(layers["items"].files) == {"tensors"}
+    assert run["frame"]["items"].values.shape == (5, 3, 4, 4)
+    assert run["frame"]["volume"].tile(0).size == (12, 4)
+    assert run["frame"]["line"].tile(2).size[1] == 64
+    assert run["frame"]["tokens"].values.shape == (16, 3)

@@ -28,7 +28,7 @@ def picture(number: int, size_hw: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def number_of(pixels: np.ndarray) -> int:
-    return int(round((int(pixels[..., 0].astype(int).sum(0).argmax()) - 2) / 5))
+    return round((int(pixels[..., 0].astype(int).sum(0).argmax()) - 2) / 5)
 
 
 @pytest.fixture

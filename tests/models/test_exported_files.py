@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 
 import layerscope as ls
 from layerscope.errors import OptionError, SourceError, UnsafeWeightsError
-
-sys.path.insert(0, str(Path(__file__).parent))
 from small_nets import Branching, Plain
 
 SIDE_PX = 64

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from hub import put, use_cache
 from PIL import Image
 
 import layerscope as ls
+from hub import put, use_cache
 from layerscope.errors import DownloadError, LayerscopeWarning, OptionError, SourceError, WeightsMismatchError
 
 if TYPE_CHECKING:

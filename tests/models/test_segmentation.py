@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from hub import REVISION, put, use_cache
 from safetensors.torch import save_file
 
 import layerscope as ls
+from hub import REVISION, put, use_cache
 from layerscope.errors import DownloadError, LayerscopeWarning, OptionError, SourceError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def test_official_weights_are_the_encoders_and_bring_its_preparation(
 
 
 def test_what_is_wrong_is_said_in_a_line() -> None:
-    with pytest.raises(SourceError, match="no network 'Unett'; there are .*did you mean 'unet'"):
+    with pytest.raises(SourceError, match=r"no network 'Unett'; there are .*did you mean 'unet'"):
         load("Unett")
     with pytest.raises(SourceError, match="cannot be built"):
         load("Unet", arguments={"encoder_name": "resnet19"})

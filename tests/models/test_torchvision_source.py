@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from PIL import Image
 
 import layerscope as ls
 from layerscope.errors import DownloadError, LayerscopeWarning, OptionError, SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("torchvision")
 
