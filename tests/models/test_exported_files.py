@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 import layerscope as ls
 from layerscope.errors import OptionError, SourceError, UnsafeWeightsError
 from small_nets import Branching, Plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIDE_PX = 64
 

@@ -142,3 +142,10 @@ def test_a_file_of_timm_fits(tmp_path: Path) -> None:
     save_file(trained, tmp_path / "model.safetensors")
     net = ls.load("timm:resnet18", weights=tmp_path / "model.safetensors", device="cpu")
     assert all(torch.equal(tensor, trained[key]) for key, tensor in net.module.state_dict().items())
+
+
+def test_lists_of_modules_which_are_never_called_are_no_stages() -> None:
+    net = load("coat_lite_tiny", size=64)
+    assert "serial_blocks1" in {entry["module"] for entry in net.module.feature_info}
+    maps = ls.capture(net, noise(64, 64))
+    assert [layer.partition(":")[0] for layer in maps] == list(net.stages)

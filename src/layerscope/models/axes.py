@@ -87,7 +87,7 @@ def _tokens(shape: Sequence[int], input_hw: tuple[int, int] | None) -> Axes | No
         channels, count = shape[order[0]], shape[order[1]]
         fitting = [(rest, grid) for grid, most in _grids(input_hw) if 0 <= (rest := count - grid[0] * grid[1]) <= most]
         rest, grid = min(fitting, default=(0, (0, 0)))
-        if grid[0] * grid[1] >= max(4, 3 * rest):
+        if grid[0] * grid[1] >= max(4, 2 * rest):
             return Axes(kind="tokens", order=order, channels=channels, cells=grid, apart=rest)
     return None
 

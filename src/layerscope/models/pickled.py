@@ -75,6 +75,7 @@ def _module(loaded: Any, path: Path) -> nn.Module:
         return module.float()
     if find_state(loaded) is not None:
         raise SourceError(
-            f"{path}: holds weights and no network; name the network and give them by -w, as in net.py:Net -w {path.name}"
+            f"{path}: holds weights and no network; name the network and give them by -w, "
+            f"as in net.py:Net -w {path.name}"
         )
     raise SourceError(f"{path}: holds a {type(loaded).__name__}, no network")
