@@ -42,26 +42,20 @@ def check(
       layerscope check demo
       layerscope check net.py:build --arg depth=18 --size 224 photo.jpg
     """
-    import warnings
-
-    from layerscope.errors import LayerscopeWarning
-    from layerscope.inputs import parse_size
     from layerscope.validation import check as check_network
 
-    with warnings.catch_warnings():
-        if weights is None or quiet:  # that random weights stand in does not matter here
-            warnings.simplefilter("ignore", LayerscopeWarning)
-        network = o.load_network(
-            source,
-            weights=weights,
-            classes=classes,
-            arguments=o.arguments(arg),
-            partial=partial,
-            trust_pickle=trust_pickle,
-            seed=seed,
-            device=device,
-            size=parse_size(size) if size is not None else None,
-        )
+    network = o.load_to_look_at(
+        source,
+        weights=weights,
+        size=size,
+        quiet=quiet,
+        classes=classes,
+        arguments=o.arguments(arg),
+        partial=partial,
+        trust_pickle=trust_pickle,
+        seed=seed,
+        device=device,
+    )
     found = check_network(network, picture)
     if json:
         print_json(_as_json(found))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-import warnings
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerscope.cli import options as o
 from layerscope.cli.console import print_json, readable_errors
-from layerscope.errors import LayerscopeWarning
 
 if TYPE_CHECKING:
     from layerscope.models.survey import Layer
@@ -46,21 +44,17 @@ def layers(
       layerscope layers darknet:yolov3-tiny.cfg --json
       layerscope layers demo --operations -l '*.add'
     """
-    from layerscope.inputs import parse_size
-
-    with warnings.catch_warnings():
-        if weights is None or quiet:  # that random weights stand in does not matter here
-            warnings.simplefilter("ignore", LayerscopeWarning)
-        network = o.load_network(
-            source,
-            weights=weights,
-            classes=classes,
-            arguments=o.arguments(arg),
-            partial=partial,
-            trust_pickle=trust_pickle,
-            device="cpu",
-            size=parse_size(size) if size is not None else None,
-        )
+    network = o.load_to_look_at(
+        source,
+        weights=weights,
+        size=size,
+        quiet=quiet,
+        classes=classes,
+        arguments=o.arguments(arg),
+        partial=partial,
+        trust_pickle=trust_pickle,
+        device="cpu",
+    )
     found = network.layers(operations=operations)
     if layer:
         from layerscope.hooks import select

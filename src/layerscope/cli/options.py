@@ -219,6 +219,19 @@ def load_network(source: str, **options: Any) -> Network:
     return load(source, **options)
 
 
+def load_to_look_at(source: str, *, weights: str | None, size: str | None, quiet: bool, **options: Any) -> Network:
+    """Load a network for what does not depend on its weights, so that random ones are not worth a warning."""
+    import warnings
+
+    from layerscope.errors import LayerscopeWarning
+    from layerscope.inputs import parse_size
+
+    with warnings.catch_warnings():
+        if weights is None or quiet:
+            warnings.simplefilter("ignore", LayerscopeWarning)
+        return load_network(source, weights=weights, size=parse_size(size) if size is not None else None, **options)
+
+
 def _triple(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None

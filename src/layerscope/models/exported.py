@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from layerscope.models.weights import WeightsReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from layerscope.models.request import Request
 
@@ -29,11 +29,7 @@ def load_exported(request: Request) -> Network:
     Raises:
         SourceError: There is no such file, it is no exported program, or its input is no picture.
     """
-    request.refuse_weights()
-    request.refuse_arguments()
-    path = Path(request.argument)
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
+    path = request.own_file()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

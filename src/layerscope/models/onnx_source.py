@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from layerscope.models.weights import WeightsReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from layerscope.models.request import Request
 
@@ -38,9 +38,7 @@ def load_onnx(request: Request) -> Network:
     Raises:
         SourceError: There is no such file, it is no ONNX, or its input is no picture.
     """
-    request.refuse_weights()
-    request.refuse_arguments()
-    path = Path(request.argument)
+    path = request.own_file()
     model = _read(path)
     entry = _entry(model, path)
     module = OnnxModule(model, path.parent)
@@ -85,8 +83,6 @@ class Entry:
 
 def _read(path: Path) -> Any:
     onnx = require("onnx", "onnx")
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # of its own, of protobuf, of the file system

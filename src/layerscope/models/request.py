@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -49,6 +50,20 @@ class Request:
     def kind(self) -> str:
         """What stands before the colon."""
         return self.source.partition(":")[0]
+
+    def own_file(self) -> Path:
+        """Return the file that is the whole network: it brings its weights, and nothing builds it.
+
+        Raises:
+            SourceError: There is no such file.
+            OptionError: Weights or keywords were given.
+        """
+        self.refuse_weights()
+        self.refuse_arguments()
+        path = Path(self.argument)
+        if not path.is_file():
+            raise SourceError(f"{path}: no such file")
+        return path
 
     def refuse_argument(self) -> None:
         """Refuse what stands behind a colon, and keywords, for a source that takes neither."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,11 +29,7 @@ def load_scripted(request: Request) -> Network:
     Raises:
         SourceError: There is no such file, or it is no TorchScript.
     """
-    request.refuse_weights()
-    request.refuse_arguments()
-    path = Path(request.argument)
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
+    path = request.own_file()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
