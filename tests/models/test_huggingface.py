@@ -124,6 +124,7 @@ def test_attention_weights_per_head_are_given_on_request(vit_folder: Path) -> No
     weights = maps[f"{name}.1"].values
     assert tuple(weights.shape) == (2, 17, 17)
     assert torch.equal(weights, expected[0][0])
+    assert [tuple(one.shape) for one in net.outputs(x)] == [(1, 3), (1, 2, 17, 17), (1, 2, 17, 17)]
     assert torch.allclose(weights.sum(-1), torch.ones(2, 17))
 
 

@@ -153,13 +153,13 @@ def _resolve(
     path, colon, digits = item.rpartition(":")
     ordinal = int(digits) if colon and digits.isdecimal() else None
     name = item if ordinal is None else path
-    if name.removesuffix(INPUT) in found:
-        chosen.ask(name, ordinal)
-    elif item == "stages":
-        if not stages:
-            raise LayerError("stages: this network does not say which its stages are; name layers instead")
+    if item == "stages" and stages:  # also where a module is called so: that is stages:0
         for stage in stages:
             chosen.ask(stage)
+    elif name.removesuffix(INPUT) in found:
+        chosen.ask(name, ordinal)
+    elif item == "stages":
+        raise LayerError("stages: this network does not say which its stages are; name layers instead")
     elif item not in WORDS and _is_operation_of(name, found):
         chosen.ask(name, ordinal, operation=True)
     else:

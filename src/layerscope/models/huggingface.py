@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import warnings
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from layerscope.errors import DownloadError, SourceError
 from layerscope.extras import require
 from layerscope.inputs import Preparation
+from layerscope.models.foreign import building, numbered, one_line
 from layerscope.models.network import Network
 
 if TYPE_CHECKING:
@@ -18,21 +21,34 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from layerscope.inputs.prepare import ResizeMode
     from layerscope.models.request import Request
 
 __all__ = ["load_hf"]
 
-RESAMPLES = {0: "nearest", 1: "lanczos-aa", 2: "bilinear-aa", 3: "bicubic-aa", 4: "box-aa"}
-"""Pillow's numbers of its filters, as preprocessor_config.json has them."""
+SIZE_HW = (224, 224)
+FILTERS = {0: "nearest", 1: "lanczos-aa", 2: "bilinear-aa", 3: "bicubic-aa", 4: "box-aa", 5: "hamming-aa"}
+"""Pillow's numbers of its filters, as processors have them, to ours."""
+
+CROPS_BELOW = 384
+"""ConvNeXt's processor cuts below this size and stretches from there on."""
+
+UNNAMED = "LABEL_"
+"""What classes are called before their number where nobody named them."""
+
+WANTED = ("*.json", "*.safetensors")
+"""What is downloaded of a repository; others hold the same weights in other formats, or as pickles."""
 
 
 def load_hf(request: Request) -> Network:
-    """Load ``hf:FOLDER``, or ``hf:OWNER/NAME`` from the local cache; ``--weights official`` lets it be downloaded.
+    """Load ``hf:FOLDER``, or ``hf:OWNER/NAME`` from the local cache; ``--weights official`` downloads the latter.
 
-    With ``--arg attentions=True`` attention is computed step by step and each layer gives its weights, one map a head.
+    The architecture is the one that ``config.json`` names, preparation what the processor beside it says; of a
+    network of pictures and words it is the pictures' side. With ``--arg attentions=True`` attention is computed step
+    by step and each layer gives its weights, one map a head. Other keywords replace those of the configuration.
 
     Raises:
-        SourceError: There is no such folder, or what is in it is no network.
+        SourceError: There is no such folder, or what is in it is no network of pictures.
         DownloadError: It could not be fetched.
     """
     transformers = require("transformers", "transformers")
@@ -41,123 +57,173 @@ def load_hf(request: Request) -> Network:
     attentions = bool(arguments.pop("attentions", False))
     if attentions:
         arguments["attn_implementation"] = "eager"
-    with _silent(transformers):
-        config = _config(transformers, folder, request)
-        maker = getattr(transformers, (config.architectures or ["AutoModel"])[0], transformers.AutoModel)
-        module, own = _build(maker, config, folder, request, arguments)
-    names = getattr(config, "id2label", None) or {}
+    if request.classes is not None:
+        arguments["num_labels"] = request.classes
+    with building(request), _silent(transformers):
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **arguments
+        )
+        module, own = _build(transformers, config, folder, request)
+        request = _translated(request, module, config)
+        preparation = _preparation(_processor(transformers, folder), config, request.size)
     return Network(
         source=request.source,
         module=module,
-        preparation=_preparation(folder, config, request.size),
-        weights=request.fill(module, own=own, hint="its folder holds none"),
-        names=tuple(str(names[key]) for key in sorted(names)),
-        call=_with_attentions if attentions else _plainly,
+        preparation=preparation,
+        weights=request.fill(module, own=own, hint="its folder holds none; --weights FILE loads a file of them"),
+        names=_names(config),
+        call=_call(module, request, attentions=attentions),
     )
 
 
-def _plainly(module: nn.Module, x: Tensor) -> Any:
-    return module(pixel_values=x)
-
-
-def _with_attentions(module: nn.Module, x: Tensor) -> Any:
-    return module(pixel_values=x, output_attentions=True)
+def _names(config: Any) -> tuple[str, ...]:
+    labels = getattr(config, "id2label", None) or {}
+    names = tuple(str(labels[key]) for key in sorted(labels))
+    return names if any(not name.startswith(UNNAMED) for name in names) else numbered(len(names))
 
 
 def _folder(request: Request) -> Path:
+    """Find the folder: as it is named, or of the cache, filled if official weights are wanted."""
     if (folder := Path(request.argument)).is_dir():
+        request.refuse_official()
         return folder
     hub = require("huggingface_hub", "transformers")
     try:
-        return Path(hub.snapshot_download(request.argument, local_files_only=not request.official))
+        found = hub.snapshot_download(
+            request.argument, local_files_only=not request.official, allow_patterns=list(WANTED)
+        )
     except Exception as error:  # its errors have many bases
-        text = " ".join(str(error).split())[:160]
         if request.official:
-            raise DownloadError(f"{request.source}: could not be fetched ({text})") from None
+            raise DownloadError(f"{request.source}: could not be fetched ({one_line(error)})") from error
         raise SourceError(
             f"{request.source}: is no folder, and not in the local cache; --weights official downloads it"
         ) from None
+    return Path(found)
 
 
-def _config(transformers: Any, folder: Path, request: Request) -> Any:
-    try:
-        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise SourceError(f"{request.source}: {folder} holds no network of transformers ({text})") from None
+def _build(transformers: Any, config: Any, folder: Path, request: Request) -> tuple[nn.Module, str | None]:
+    """Load what the folder has, or build it with random weights where it has none; in single precision."""
+    name = (config.architectures or ["AutoModel"])[0]
+    maker = getattr(transformers, name, None)
+    if maker is None:
+        raise SourceError(f"{request.source}: this version of transformers has no {name}")
+    stored = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+    if stored and request.file is None:
+        module = maker.from_pretrained(folder, config=config, local_files_only=True)
+        return module.float(), f"{folder.name} (transformers)"
+    module = maker.from_config(config) if name == "AutoModel" else maker(config)
+    return module.float(), None
 
 
-def _build(
-    maker: Any, config: Any, folder: Path, request: Request, arguments: dict[str, Any]
-) -> tuple[nn.Module, str | None]:
-    """Load what the folder has, or build it with random weights where it has none."""
-    stored = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
-    try:
-        with request.seeded():
-            if stored and request.file is None:
-                return maker.from_pretrained(
-                    folder, local_files_only=True, **arguments
-                ), f"{folder.name} (transformers)"
-            if "attn_implementation" in arguments:
-                config._attn_implementation = arguments.pop("attn_implementation")
-            return maker(config, **arguments), None
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise SourceError(f"{request.source}: cannot be built ({text})") from error
+def _translated(request: Request, module: nn.Module, config: Any) -> Request:
+    """Give the tensors of a weights file the names that this version of transformers has for them.
 
-
-def _preparation(folder: Path, config: Any, size: tuple[int, int] | None) -> Preparation:
-    path = folder / "preprocessor_config.json"
-    given: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        given = json.loads(path.read_text(encoding="utf-8"))
-    own = _size(given.get("crop_size") if given.get("do_center_crop") else given.get("size")) or _size(
-        getattr(config, "image_size", None)
+    Saved files keep the names of old versions, and transformers knows what became of them. What it cannot place
+    stays as it is, to be refused or left out as everywhere.
+    """
+    state = request.file.state if request.file is not None else None
+    if request.file is None or state is None or state.keys() == module.state_dict().keys():
+        return request
+    maker: Any = type(module)
+    filled, told = maker.from_pretrained(
+        None, config=config, state_dict=dict(state), ignore_mismatched_sizes=True, output_loading_info=True
     )
-    size_hw = size or own or (224, 224)
-    share = _share(given, size_hw)
+    absent = set(told["missing_keys"])
+    placed = {key: tensor for key, tensor in filled.state_dict().items() if key not in absent}
+    placed |= {key: torch.empty(shape, device="meta") for key, shape, _ in told["mismatched_keys"]}
+    placed |= {key: state[key] for key in told["unexpected_keys"] if key in state}
+    return replace(request, file=replace(request.file, state=placed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Calls a network with pictures alone.
+
+    Attributes:
+        method: Of the module; None: the module itself.
+        interpolates: Whether positions can be fitted to other sizes than the own.
+        attentions: Whether attention weights are to be given.
+    """
+
+    method: str | None
+    interpolates: bool
+    attentions: bool
+
+    def __call__(self, module: nn.Module, x: Tensor) -> Any:
+        called = getattr(module, self.method) if self.method else module
+        more: dict[str, Any] = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        if self.attentions:
+            more["output_attentions"] = True
+        return called(pixel_values=x, **more)
+
+
+def _call(module: nn.Module, request: Request, *, attentions: bool) -> _Call:
+    method = None
+    if getattr(module, "main_input_name", "pixel_values") != "pixel_values":
+        method = "get_image_features"
+        if not hasattr(module, method):
+            raise SourceError(f"{request.source}: {type(module).__name__} takes {module.main_input_name}, no pictures")
+    takes = inspect.signature(getattr(module, method) if method else module.forward).parameters
+    return _Call(method, "interpolate_pos_encoding" in takes, attentions)
+
+
+def _processor(transformers: Any, folder: Path) -> dict[str, Any]:
+    """Read how the folder's own processor prepares a picture; nothing where there is none."""
+    if not (folder / "preprocessor_config.json").is_file():
+        return {}
+    told: dict[str, Any] = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True).to_dict()
+    return told
+
+
+def _preparation(told: dict[str, Any], config: Any, size_hw: tuple[int, int] | None) -> Preparation:
+    size = told.get("size")
+    cropped = _size(told.get("crop_size")) if told.get("do_center_crop") else None
+    own = cropped or _size(size) or _size(getattr(config, "image_size", None)) or SIZE_HW
+    resize, share = _resize(told, size if isinstance(size, dict) else {}, own)
+    rescaled = told.get("do_rescale", True)
+    normalised = told.get("do_normalize", bool(told))
     return Preparation(
-        size_hw=size_hw,
-        resize="stretch" if share is None else "crop",
-        crop_share=share or 1.0,
-        filter=RESAMPLES.get(given.get("resample", 2), "bilinear-aa"),
-        mean=given.get("image_mean") if given.get("do_normalize", True) else None,
-        std=given.get("image_std") if given.get("do_normalize", True) else None,
+        size_hw=size_hw or own,
+        resize=resize,
+        crop_share=share,
+        filter=FILTERS.get(int(told.get("resample") or 2), "bilinear-aa"),
+        range="0-1" if rescaled else "0-255",
+        mean=told.get("image_mean") if normalised else None,
+        std=told.get("image_std") if normalised else None,
     )
+
+
+def _resize(told: dict[str, Any], size: dict[str, Any], own: tuple[int, int]) -> tuple[ResizeMode, float]:
+    """Say how a processor brings a picture to size, and which share it keeps of what it cuts."""
+    shortest = size.get("shortest_edge")
+    if "crop_pct" in told and shortest:
+        return ("crop", float(told["crop_pct"] or 1)) if shortest < CROPS_BELOW else ("stretch", 1.0)
+    if told.get("do_center_crop"):
+        edge = shortest or min(_size(size) or own)
+        return "crop", min(1.0, min(own) / edge)
+    return ("letterbox", 1.0) if shortest else ("stretch", 1.0)
 
 
 def _size(value: Any) -> tuple[int, int] | None:
-    if isinstance(value, int):
-        return value, value
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return int(value[0]), int(value[1])
     if isinstance(value, dict):
         if "height" in value and "width" in value:
             return int(value["height"]), int(value["width"])
-        return _size(value.get("shortest_edge"))
-    return None
+        value = value.get("shortest_edge")
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return int(value[0]), int(value[1])
+    return (value, value) if isinstance(value, int) else None
 
 
-def _share(given: dict[str, Any], size_hw: tuple[int, int]) -> float | None:
-    """Say how much of the resized picture is kept; None where it is stretched."""
-    size = given.get("size")
-    shortest = size.get("shortest_edge") if isinstance(size, dict) else None
-    if given.get("do_center_crop") and shortest:
-        return min(1.0, size_hw[0] / int(shortest))
-    if "crop_pct" in given and shortest and int(shortest) < 384:  # ConvNeXt's own rule
-        return float(given["crop_pct"])
-    return 1.0 if shortest else None
-
-
-@contextlib.contextmanager
+@contextmanager
 def _silent(transformers: Any) -> Iterator[None]:
     """Keep transformers from talking and from drawing bars while it loads."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    log = transformers.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        transformers.logging.set_verbosity(level)
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()

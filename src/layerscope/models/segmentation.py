@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from layerscope.errors import OptionError, SourceError
+from layerscope.errors import SourceError, nearest
 from layerscope.extras import require
 from layerscope.inputs import Preparation
+from layerscope.models.foreign import building, multiples_of, numbered
 from layerscope.models.network import Network
 
 if TYPE_CHECKING:
@@ -18,36 +18,56 @@ if TYPE_CHECKING:
 __all__ = ["load_smp"]
 
 SIZE_HW = (256, 256)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which its encoders are trained on
+MULTIPLE = 32
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+"""What nearly all of its encoders are trained with; what the others are is told by files on the network only."""
 
 
 def load_smp(request: Request) -> Network:
     """Load ``smp:NAME``, such as ``smp:Unet``, with ``--arg encoder_name=resnet18`` unless told otherwise.
 
+    Keywords go to ``segmentation_models_pytorch.create_model``. Official weights are the encoder's alone: there are
+    none of the rest.
+
     Raises:
         SourceError: There is no such network, or it cannot be built.
+        DownloadError: The encoder's weights could not be fetched.
     """
     smp = require("segmentation_models_pytorch", "smp")
-    arguments: dict[str, Any] = {"encoder_name": "resnet18", "encoder_weights": None, **request.arguments}
-    if request.official:
-        arguments["encoder_weights"] = "imagenet"
+    arguments: dict[str, Any] = {"encoder_name": "resnet18", **request.arguments}
+    arguments.setdefault("encoder_weights", "imagenet" if request.official else None)
     if request.classes is not None:
         arguments["classes"] = request.classes
-    try:
-        with request.seeded(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module: nn.Module = smp.create_model(request.argument, **arguments)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise SourceError(f"{request.source}: cannot be built ({' '.join(str(error).split())[:200]})") from error
+    known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    if request.argument.lower() not in known:
+        choices = f"there are {', '.join(known)}{nearest(request.argument.lower(), known)}"
+        raise SourceError(f"segmentation-models-pytorch has no network {request.argument!r}; {choices}")
+    with building(request):
+        module: nn.Module = smp.create_model(request.argument, **arguments)
+        values = _values(smp, arguments["encoder_name"], arguments["encoder_weights"])
+    own = "encoder trained on ImageNet, the rest random" if request.official else None
+    hint = "--weights official downloads the encoder's, --weights FILE loads a file of all"
     return Network(
         source=request.source,
         module=module,
-        preparation=Preparation(size_hw=request.size or SIZE_HW, resize="letterbox", pad=0, mean=MEAN, std=STD),
-        weights=request.fill(module, hint="--weights FILE loads trained ones"),
-        check_size=_multiple_of_32,
+        preparation=Preparation(size_hw=request.size or SIZE_HW, resize="letterbox", **values),
+        weights=request.fill(module, own=own, hint=hint),
+        names=numbered(int(arguments.get("classes", 1))),
+        check_size=multiples_of(MULTIPLE, request.argument),
     )
 
 
-def _multiple_of_32(size_hw: tuple[int, int]) -> None:
-    if size_hw[0] % 32 or size_hw[1] % 32:
-        raise OptionError(f"size {size_hw[0]}x{size_hw[1]}: height and width must be multiples of 32")
+def _values(smp: Any, encoder: str, weights: str | None) -> dict[str, Any]:
+    """Say the range, order, mean and std that an encoder expects."""
+    try:
+        told = smp.encoders.get_preprocessing_params(encoder, weights) if weights or encoder.startswith("tu-") else None
+    except ValueError:  # nobody has trained it
+        told = None
+    if told is None:
+        return IMAGENET
+    return {
+        "order": told["input_space"].lower(),
+        "range": "0-255" if told["input_range"][-1] == 255 else "0-1",
+        "mean": tuple(told["mean"]),
+        "std": tuple(told["std"]),
+    }

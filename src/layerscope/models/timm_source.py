@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from layerscope.errors import DownloadError, OptionError, SourceError, nearest
+from torch import nn
+
+from layerscope.errors import OptionError, SourceError, nearest
 from layerscope.extras import require
 from layerscope.inputs import Preparation
+from layerscope.models.foreign import OFFICIAL_HINT, any_size, building, exactly, numbered
 from layerscope.models.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from torch import nn
-
+    from layerscope.inputs.prepare import ResizeMode
     from layerscope.models.request import Request
 
 __all__ = ["load_timm"]
 
-RESIZES = {"center": "crop", "squash": "stretch", "border": "letterbox"}
+RESIZES: dict[str, ResizeMode] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
+FILTERS = {"bilinear": "bilinear-aa", "bicubic": "bicubic-aa", "lanczos": "lanczos-aa", "nearest": "nearest"}
 
 
 def load_timm(request: Request) -> Network:
@@ -32,27 +35,27 @@ def load_timm(request: Request) -> Network:
 
     Raises:
         SourceError: timm has no such network, or cannot build it.
+        OptionError: There are no official weights of it.
         DownloadError: Official weights could not be fetched.
     """
     timm = require("timm", "timm")
     name = request.argument
     if not timm.is_model(name):
         raise SourceError(f"timm has no network {name!r}{nearest(name.partition('.')[0], timm.list_models())}")
+    if request.official and not timm.models.is_model_pretrained(name):
+        raise OptionError(f"weights: no official ones are known for {request.source}; give a file")
     module = _build(timm, name, request)
     config = timm.data.resolve_model_data_config(module)
     size_hw = request.size or tuple(config["input_size"][-2:])
+    own = "timm's pretrained weights" if request.official else None
     return Network(
         source=request.source,
         module=module,
         preparation=_preparation(config, size_hw),
-        weights=request.fill(
-            module,
-            own="timm's pretrained weights" if request.official else None,
-            hint="--weights official downloads timm's, --weights FILE loads a file of them",
-        ),
+        weights=request.fill(module, own=own, hint=OFFICIAL_HINT),
         known_stages=_stages(module),
         names=_names(timm, module),
-        check_size=_size_check(name, module, size_hw),
+        check_size=exactly(size_hw, name) if _of_one_size(module) else any_size,
     )
 
 
@@ -61,68 +64,56 @@ def _build(timm: Any, name: str, request: Request) -> nn.Module:
     fused = arguments.pop("fused_attn", None)
     if request.classes is not None:
         arguments["num_classes"] = request.classes
-    config = timm.get_pretrained_cfg(name)
-    if request.size is not None and config is not None and config.fixed_input_size:
+    if request.size is not None and timm.get_pretrained_cfg(name).fixed_input_size:
         arguments.setdefault("img_size", request.size)
-    before = timm.layers.use_fused_attn()
-    try:
-        with request.seeded(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if fused is not None:
-                timm.layers.set_fused_attn(bool(fused))
-            module: nn.Module = timm.create_model(name, pretrained=request.official, **arguments)
-    except (OSError, ConnectionError) as error:
-        raise DownloadError(f"{request.source}: its weights could not be fetched ({_line(error)})") from None
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        raise SourceError(f"{request.source}: cannot be built ({_line(error)})") from error
-    finally:
-        if fused is not None:
-            timm.layers.set_fused_attn(bool(before))
+    with building(request), _attention(timm.layers, fused):
+        module: nn.Module = timm.create_model(name, pretrained=request.official, **arguments)
     return module
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+@contextmanager
+def _attention(layers: Any, fused: bool | None) -> Iterator[None]:
+    """Say for the networks that are built meanwhile how they compute attention; None: as timm is set."""
+    before = layers.use_fused_attn()
+    if fused is not None:
+        layers.set_fused_attn(bool(fused))
+    try:
+        yield
+    finally:
+        if fused is not None:
+            layers.set_fused_attn(bool(before))
 
 
 def _preparation(config: dict[str, Any], size_hw: tuple[int, int]) -> Preparation:
-    share = config.get("crop_pct") or 1.0
-    resized = math.floor(size_hw[0] / share)  # timm's own rounding
+    mean = tuple(config["mean"])
+    resized = math.floor(size_hw[0] / (config["crop_pct"] or 1.0))  # timm's own rounding
     return Preparation(
         size_hw=size_hw,
-        resize=RESIZES[config.get("crop_mode") or "center"],  # type: ignore[arg-type]  # its values are resizes
+        resize=RESIZES[config["crop_mode"] or "center"],
         crop_share=min(1.0, size_hw[0] / resized),
-        filter=f"{config['interpolation']}-aa" if config["interpolation"] != "random" else "bicubic-aa",
-        mean=tuple(config["mean"]) if len(config["mean"]) == 3 else None,
-        std=tuple(config["std"]) if len(config["std"]) == 3 else None,
+        filter=FILTERS.get(config["interpolation"], "bicubic-aa"),
+        mean=mean,
+        std=tuple(config["std"]),
+        pad=round(255 * sum(mean) / len(mean)),
     )
 
 
 def _stages(module: nn.Module) -> tuple[str, ...] | None:
-    """Take the last module at each reduction that timm names."""
-    found: dict[int, str] = {}
-    names = {name for name, _ in module.named_modules()}
-    for entry in getattr(module, "feature_info", None) or ():
-        if isinstance(entry, dict) and entry.get("module") in names:
-            found[int(entry.get("reduction", 0))] = entry["module"]
-    return tuple(found.values()) or None
+    """Take the last module at each reduction that timm names, among those that are called: lists of them are not."""
+    names = {name for name, part in module.named_modules() if name and not isinstance(part, nn.ModuleList)}
+    entries = getattr(module, "feature_info", None) or ()
+    entries = [entry for entry in entries if isinstance(entry, dict) and entry.get("module") in names]
+    return tuple({entry["reduction"]: entry["module"] for entry in entries}.values()) or None
 
 
 def _names(timm: Any, module: nn.Module) -> tuple[str, ...]:
     classes = int(getattr(module, "num_classes", 0) or 0)
-    subset = timm.data.infer_imagenet_subset(module)
-    if subset:
+    if subset := timm.data.infer_imagenet_subset(module):
         info = timm.data.ImageNetInfo(subset)
         if info.num_classes() == classes:
             return tuple(info.index_to_description(index) for index in range(classes))
-    return tuple(f"class {index}" for index in range(classes))
+    return numbered(classes)
 
 
-def _size_check(name: str, module: nn.Module, built_hw: tuple[int, int]) -> Callable[[tuple[int, int]], None]:
-    fixed = bool((getattr(module, "pretrained_cfg", None) or {}).get("fixed_input_size"))
-
-    def check(size_hw: tuple[int, int]) -> None:
-        if fixed and size_hw != built_hw:
-            raise OptionError(f"size {size_hw[0]}x{size_hw[1]}: {name} was built for {built_hw[0]}x{built_hw[1]}")
-
-    return check
+def _of_one_size(module: nn.Module) -> bool:
+    return bool((getattr(module, "pretrained_cfg", None) or {}).get("fixed_input_size"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import pickle
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from layerscope.errors import OptionError, SourceError, UnsafeWeightsError
 from layerscope.extras import require
 from layerscope.inputs import Preparation
+from layerscope.models.class_names import class_names
+from layerscope.models.foreign import any_size, building, multiples_of, numbered
 from layerscope.models.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import nn
 
@@ -26,6 +28,10 @@ __all__ = ["load_ultralytics"]
 SIZE_HW = (640, 640)
 CLASSIFIER_SIZE_HW = (224, 224)
 PAD = 114
+LEAST_MULTIPLE = 32
+
+ALONE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+"""What Ultralytics reads where it is imported: whether it may ask the network, install packages, and talk."""
 
 
 def load_ultralytics(request: Request) -> Network:
@@ -35,78 +41,94 @@ def load_ultralytics(request: Request) -> Network:
     network is neither fused nor warmed up.
 
     Raises:
-        SourceError: There is no such network.
+        SourceError: There is no such network or file, or it cannot be built.
         UnsafeWeightsError: The file is a pickle and is not trusted.
+        OptionError: A file has another number of classes.
     """
     request.refuse_arguments()
+    request.refuse_official()
     name = request.argument
-    if name.endswith(".pt"):
-        _check_file(Path(name), request)
-    with _silent():
+    _check_name(name, request)
+    with building(request), _silent():
         ultralytics = require("ultralytics", "ultralytics")
-        try:
-            with request.seeded():
-                model = ultralytics.YOLO(name, verbose=False)
-                module: nn.Module = model.model.float()
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SyntaxError, ModuleNotFoundError) as error:
-            text = " ".join(str(error).split())[:200]
-            raise SourceError(f"{request.source}: cannot be loaded ({text})") from error
-    for parameter in module.parameters():
-        parameter.requires_grad_(True)
-    own = f"{Path(name).name} (Ultralytics)" if name.endswith(".pt") else None
-    report = request.fill(module, own=own, hint="--weights FILE loads trained ones")
-    classifies = model.task == "classify"
-    names = getattr(module, "names", None) or {}
+        model = ultralytics.RTDETR(name) if "rtdetr" in Path(name).stem else ultralytics.YOLO(name, verbose=False)
+        module: nn.Module = model.model
+        if request.classes is not None and name.endswith(".yaml"):
+            module = type(module)(name, nc=request.classes, verbose=False)
+    own = None if name.endswith(".yaml") else f"{Path(name).name} (Ultralytics)"
+    report = request.fill(module, own=own, hint="--weights FILE loads a state dict of trained ones")
+    names = _names(module)
+    if own and request.classes not in (None, len(names)):
+        raise OptionError(f"classes: {name} has {len(names)}")
     return Network(
         source=request.source,
         module=module,
-        preparation=Preparation(
-            size_hw=request.size or (CLASSIFIER_SIZE_HW if classifies else SIZE_HW),
-            resize="crop" if classifies else "letterbox",
-            filter="bilinear-aa" if classifies else "bilinear",
-            pad=PAD,
-        ),
+        preparation=_preparation(model.task, module, request.size, trained=own is not None),
         weights=report,
-        names=tuple(names[key] for key in sorted(names)) if isinstance(names, dict) else tuple(names),
-        check_size=_size_check(1 if classifies else _largest_stride(module)),
+        names=names,
+        check_size=any_size if model.task == "classify" else multiples_of(_multiple(module), name),
     )
 
 
-def _check_file(path: Path, request: Request) -> None:
+def _check_name(name: str, request: Request) -> None:
+    """Refuse what Ultralytics would look for on the network, and pickles that are not trusted."""
+    if name.endswith(".yaml") and "://" not in name:
+        return
+    if not name.endswith(".pt"):
+        raise SourceError(
+            f"{request.source}: expected an architecture, as in ultralytics:yolo11n.yaml, or a file, as in "
+            "ultralytics:best.pt"
+        )
+    path = Path(name)
     if not path.is_file():
-        raise SourceError(f"{path}: no such file; an architecture is ultralytics:{path.stem}.yaml")
+        raise SourceError(f"{name}: no such file; the architecture alone is ultralytics:{path.stem}.yaml")
     if not request.weights.trust_pickle:
         raise UnsafeWeightsError(
-            f"{path}: a file of Ultralytics is a pickle that runs code; say --trust-pickle if you trust its author, or "
-            f"load a state dict into ultralytics:{path.stem}.yaml by -w"
+            f"{name}: a network saved by Ultralytics is a pickle, which could run any code; load its state_dict() "
+            f"into ultralytics:{path.stem}.yaml by --weights, or, if you trust whoever made it, say --trust-pickle "
+            "(trust_pickle=True)"
         )
-    with path.open("rb") as stream:
-        if stream.read(2) not in (b"PK", pickle.PROTO + b"\x02"):
-            raise SourceError(f"{path}: is no PyTorch file")
 
 
-def _largest_stride(module: nn.Module) -> int:
+def _preparation(task: str, module: nn.Module, size_hw: tuple[int, int] | None, *, trained: bool) -> Preparation:
+    classifies = task == "classify"
+    if size_hw is None:
+        size_hw = CLASSIFIER_SIZE_HW if classifies else SIZE_HW
+        if trained and isinstance(side := _trained_side(module), int):
+            size_hw = (side, side)
+    if classifies:
+        return Preparation(size_hw=size_hw, resize="crop", filter="bilinear-aa")
+    return Preparation(size_hw=size_hw, resize="letterbox", pad=PAD)
+
+
+def _trained_side(module: nn.Module) -> Any:
+    arguments: Any = getattr(module, "args", None)  # a dict, or a namespace in older files
+    return arguments.get("imgsz") if hasattr(arguments, "get") else getattr(arguments, "imgsz", None)
+
+
+def _names(module: nn.Module) -> tuple[str, ...]:
+    """Give the classes' names; an architecture has numbers only, 80 of them for COCO."""
+    known: Any = getattr(module, "names", None) or {}
+    names = tuple(str(known[key]) for key in sorted(known)) if isinstance(known, dict) else tuple(map(str, known))
+    if any(name != str(index) for index, name in enumerate(names)):
+        return names
+    return class_names(80) if len(names) == 80 else numbered(len(names))
+
+
+def _multiple(module: nn.Module) -> int:
     stride: Any = getattr(module, "stride", None)
-    return max(32, int(stride.max())) if stride is not None and stride.numel() else 32
+    return max(LEAST_MULTIPLE, int(stride.max())) if stride is not None and stride.numel() else LEAST_MULTIPLE
 
 
-def _size_check(multiple: int) -> Callable[[tuple[int, int]], None]:
-    def check(size_hw: tuple[int, int]) -> None:
-        if size_hw[0] % multiple or size_hw[1] % multiple:
-            raise OptionError(f"size {size_hw[0]}x{size_hw[1]}: height and width must be multiples of {multiple}")
-
-    return check
-
-
-@contextlib.contextmanager
+@contextmanager
 def _silent() -> Iterator[None]:
-    """Keep Ultralytics from talking while it builds."""
-    os.environ.setdefault("YOLO_VERBOSE", "false")
+    """Keep Ultralytics from talking, from the network and from the environment while it is imported and builds."""
     logger = logging.getLogger("ultralytics")
     level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with patch.dict(os.environ, ALONE), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            require("ultralytics", "ultralytics")  # sets its logger's level
+            logger.setLevel(logging.CRITICAL)
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)
