@@ -42,6 +42,7 @@ class Network:
         module: The PyTorch module, in evaluation mode.
         preparation: How a picture becomes its input.
         known_stages: What ``stages`` are, where its source says so; None: they are found.
+        likely_stages: What its library calls its stages, which they are if each gives a map.
         names: Class names, in the order of its outputs.
         heads: How its outputs are read as boxes; empty for a network that does not detect.
         weights: Where its weights came from.
@@ -54,6 +55,7 @@ class Network:
     preparation: Preparation
     weights: WeightsReport
     known_stages: tuple[str, ...] | None = None
+    likely_stages: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
     check_size: Callable[[tuple[int, int]], None] = _any_size
@@ -65,7 +67,10 @@ class Network:
     def stages(self) -> tuple[str, ...]:
         """The last layer at each size of the backbone: the default selection."""
         if self.known_stages is None:
-            self.known_stages = find_stages(self.layers(), named_layers(self.module).keys())
+            layers = self.layers()
+            maps = {layer.name for layer in layers if layer.stride is not None}
+            fit = bool(self.likely_stages) and maps.issuperset(self.likely_stages)
+            self.known_stages = self.likely_stages if fit else find_stages(layers, named_layers(self.module).keys())
         return self.known_stages
 
     @property

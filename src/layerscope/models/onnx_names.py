@@ -1,43 +1,27 @@
-"""Names for the values of an ONNX graph: the paths of the modules that they come from, as exporters leave them.
-
-PyTorch's older exporter writes the path into a node's name, ``/backbone/block1/Add``; its newer one into the node's
-metadata, ``pkg.torch.onnx.name_scopes``. Other files have values with names of their own, which are kept.
-"""
+"""Names for the values of an ONNX graph, so that a module's own value goes by the module's path."""
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import re
-from dataclasses import dataclass
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from layerscope.models.onnx_scopes import Node, around, read_nodes
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["name_values"]
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-NO_DATA = frozenset(("Constant", "ConstantOfShape", "Shape", "Size"))
-"""Operations whose results say nothing of the picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """One node of the graph: where it comes from, and the values that depend on the picture."""
-
-    scope: str
-    operation: str
-    values: tuple[str, ...]
-    takes: tuple[str, ...]
-    whole: bool
 
 
 def name_values(graph: Any) -> dict[str, list[str]]:
     """Name the values of a graph.
 
-    The one value that leaves a module is the module's own and goes by its path; what is made inside is
-    ``path.Operation``, ``path.Operation_1`` and so on. A convolution into which an exporter has folded a batch norm
-    is not what the module of that name gives, and goes by its operation.
+    The one value that leaves a module is the module's own and goes by its path; several that are made alike, one after
+    another, are those of its calls, and share the path. What is made inside is ``path.Operation``,
+    ``path.Operation_1`` and so on. A convolution into which an exporter has folded a batch norm is not what the
+    module of that name gives, and goes by its operation.
 
     Args:
         graph: An ``onnx.GraphProto``.
@@ -45,96 +29,101 @@ def name_values(graph: Any) -> dict[str, list[str]]:
     Returns:
         Names of values to paths, innermost first, in the order in which the values are computed.
     """
-    nodes = list(_nodes(graph))
-    outputs = {value.name for value in graph.output}
-    leaving = _leaving(nodes, outputs)
-    taken: set[str] = {scope for scope in leaving if scope}
-    named: dict[str, list[str]] = {}
+    nodes = _joined(read_nodes(graph))
+    own = _own_values(nodes, {value.name for value in graph.output})
+    scopes: dict[str, list[str]] = {}
+    for scope, values in own.items():
+        for value in values:
+            scopes.setdefault(value, []).append(scope)
+    sizes = Counter(node.scope for node in nodes)
+    taken, named = set(own), {}
     for node in nodes:
-        alone = sum(other.scope == node.scope for other in nodes) == 1 if node.scope else False
+        alone = sizes[node.scope] == len(own.get(node.scope, ()))
         for value in node.values:
-            own = [scope for scope, gone in leaving.items() if scope and gone == {value}]
-            paths = sorted(own, key=lambda path: -path.count("."))
-            if not (node.scope in own and alone):
-                paths.insert(0, _fresh(_path(node, value), taken))
+            paths = sorted(scopes.get(value, ()), key=lambda path: -path.count("."))
+            if not (node.scope in paths and alone):
+                paths.insert(0, _fresh(f"{node.scope}.{node.operation}" if node.scope else node.label, taken))
             named[value] = paths
     return named
 
 
-def _nodes(graph: Any) -> Iterable[_Node]:
-    """Read the nodes whose results depend on the picture."""
-    stored = {tensor.name for tensor in graph.initializer}
-    data = {value.name for value in graph.input if value.name not in stored}
-    for node in graph.node:
-        takes = tuple(name for name in node.input if name in data)
-        values = tuple(name for name in node.output if name)
-        if node.op_type in NO_DATA or not takes or not values:
-            continue
-        data.update(values)
-        scope, operation = _place(node)
-        yield _Node(scope, operation, values, takes, _is_whole(node, scope, stored))
+def _joined(nodes: Sequence[Node]) -> list[Node]:
+    """Give the second calls of a module, which the older exporter numbers, the module's own path.
+
+    ``relu_1`` beside ``relu`` may as well be a module of that name: it is a second call only if it does the very
+    same, with the same weights.
+    """
+    joined = list(nodes)
+    for depth in range(max((node.scope.count(".") for node in nodes), default=-1) + 1):
+        inside = _inside(joined)
+        calls = {scope: base for scope in inside if scope.count(".") == depth and (base := _base(scope, inside))}
+        for scope, base in calls.items():
+            joined = [
+                dataclasses.replace(node, scope=base + node.scope.removeprefix(scope), whole=node.whole or _has(node, base))
+                if _is_in(node.scope, scope)
+                else node
+                for node in joined
+            ]
+    return joined
 
 
-def _place(node: Any) -> tuple[str, str]:
-    """Return the path of the module that a node comes from, empty where none is known, and its operation."""
-    metadata = {entry.key: entry.value for entry in node.metadata_props}
-    if SCOPES in metadata:
-        try:
-            *scopes, _ = ast.literal_eval(metadata[SCOPES])
-        except (ValueError, SyntaxError):
-            scopes = []
-        if scopes:
-            return str(scopes[-1]), node.op_type
-    parts = node.name.split("/")
-    if len(parts) > 2 and parts[0] == "" and re.fullmatch(rf"{node.op_type}(_\\d+)?", parts[-1]):
-        path = ".".join(_plain(part) for part in parts[1:-1])
-        return re.sub(r"(^|\\.)(\\w+)\\.\\2\\.(?=\\d)", r"\\1\\2.", path), node.op_type
-    return "", node.op_type
+def _base(scope: str, inside: Mapping[str, Sequence[Node]]) -> str:
+    """Return the path of the module whose second or later call a scope is; empty where it is one by itself."""
+    match = re.fullmatch(r"(.+)_\d+", scope)
+    if match is None or match[1] not in inside:
+        return ""
+    first = _doing(inside[match[1]], match[1])
+    return match[1] if first and first == _doing(inside[scope], scope) else ""
 
 
-def _is_whole(node: Any, scope: str, stored: set[str]) -> bool:
-    """Tell whether a convolution is the module's own, by whether its weights still go by the module's name."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or SCOPES in {e.key for e in node.metadata_props}:
-        return True
-    weights = [name for name in node.input[1:2] if name in stored]
-    return not scope or weights == [f"{scope}.weight"]
+def _has(node: Node, base: str) -> bool:
+    return node.weights[:1] == (f"{base}.weight",)
 
 
-def _leaving(nodes: list[_Node], outputs: set[str]) -> dict[str, set[str]]:
-    """List, for every module around some node, the values that are used outside of it."""
-    used: dict[str, set[str]] = {}
+def _doing(nodes: Sequence[Node], scope: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Say what the nodes inside a module do: where in it, which operation, with which weights."""
+    return [(node.call.removeprefix(scope), node.operation, node.weights) for node in nodes]
+
+
+def _inside(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+    inside: dict[str, list[Node]] = {}
+    for node in nodes:
+        for scope in around(node.scope):
+            inside.setdefault(scope, []).append(node)
+    return inside
+
+
+def _own_values(nodes: Sequence[Node], outputs: Collection[str]) -> dict[str, list[str]]:
+    """List, for every module that has them, the values that it gives, one a call."""
+    users: dict[str, set[str]] = {}
     for node in nodes:
         for value in node.takes:
-            used.setdefault(value, set()).add(node.scope)
-    leaving: dict[str, set[str]] = {}
-    for node in nodes:
-        for scope in _around(node.scope):
-            gone = leaving.setdefault(scope, set())
-            for value in node.values:
-                inside = all(_is_in(user, scope) for user in used.get(value, ()))
-                if not inside or value in outputs or value not in used:
-                    # A value that is not what the module gives makes the module one of several, which has no name.
-                    gone.update((value,) if node.whole or scope != node.scope else (value, ""))
-    return leaving
+            users.setdefault(value, set()).add(node.scope)
+    own = {}
+    for scope, within in _inside(nodes).items():
+        calls, leaving = [[]], []  # type: list[list[Node]], list[str]
+        for node in within:
+            calls[-1].append(node)
+            gone = [value for value in node.values if _leaves(value, scope, users, outputs)]
+            if gone:
+                leaving += gone
+                calls.append([])
+        folded = any(node.scope == scope and not node.whole for node in within)
+        doing = [_doing(call, scope) for call in calls[:-1]]
+        if not folded and not calls[-1] and len(leaving) == len(doing) and all(one == doing[0] for one in doing):
+            own[scope] = leaving
+        elif not folded and len(leaving) == 1:
+            own[scope] = leaving
+    return own
 
 
-def _around(scope: str) -> list[str]:
-    parts = scope.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)] if scope else []
+def _leaves(value: str, scope: str, users: Mapping[str, set[str]], outputs: Collection[str]) -> bool:
+    """Tell whether a value is used outside of a module, or nowhere."""
+    return value in outputs or value not in users or not all(_is_in(user, scope) for user in users[value])
 
 
 def _is_in(scope: str, outer: str) -> bool:
     return scope == outer or scope.startswith(f"{outer}.")
-
-
-def _path(node: _Node, value: str) -> str:
-    """Name a value by its module and operation, or by its own name where no module is known."""
-    return f"{node.scope}.{node.operation}" if node.scope else _plain(value)
-
-
-def _plain(name: str) -> str:
-    """Make a name one that a module may have: without dots, never empty."""
-    return re.sub(r"[^0-9A-Za-z_-]+", "_", name).strip("_") or "value"
 
 
 def _fresh(path: str, taken: set[str]) -> str:

@@ -53,7 +53,7 @@ def load_timm(request: Request) -> Network:
         module=module,
         preparation=_preparation(config, size_hw),
         weights=request.fill(module, own=own, hint=OFFICIAL_HINT),
-        known_stages=_stages(module),
+        likely_stages=_stages(module),
         names=_names(timm, module),
         check_size=exactly(size_hw, name) if _of_one_size(module) else any_size,
     )
@@ -98,12 +98,12 @@ def _preparation(config: dict[str, Any], size_hw: tuple[int, int]) -> Preparatio
     )
 
 
-def _stages(module: nn.Module) -> tuple[str, ...] | None:
+def _stages(module: nn.Module) -> tuple[str, ...]:
     """Take the last module at each reduction that timm names, among those that are called: lists of them are not."""
     names = {name for name, part in module.named_modules() if name and not isinstance(part, nn.ModuleList)}
     entries = getattr(module, "feature_info", None) or ()
     entries = [entry for entry in entries if isinstance(entry, dict) and entry.get("module") in names]
-    return tuple({entry["reduction"]: entry["module"] for entry in entries}.values()) or None
+    return tuple({entry["reduction"]: entry["module"] for entry in entries}.values())
 
 
 def _names(timm: Any, module: nn.Module) -> tuple[str, ...]:

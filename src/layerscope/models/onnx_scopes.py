@@ -1,0 +1,148 @@
+"""Where the nodes of an ONNX graph come from: the paths of modules, as exporters leave them.
+
+PyTorch's older exporter writes the path into a node's name, ``/backbone/block1/Add``; its newer one into the node's
+metadata. TensorFlow's names are paths too. Where there are none, a layer's weights may still go by its path.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Node", "around", "plain", "read_nodes"]
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+NO_DATA = frozenset(("Constant", "ConstantOfShape", "Shape", "Size"))
+"""Operations whose results say nothing of the picture."""
+
+FOLDED = frozenset(("Conv", "ConvTranspose", "Gemm"))
+"""Operations into whose weights exporters fold a batch norm that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node of the graph whose results depend on the picture.
+
+    Attributes:
+        scope: Path of the module that it comes from; empty where none is known.
+        call: The same as the file has it, where a module's second call may go by a name of its own.
+        operation: Its type.
+        label: What its values go by where no module is known.
+        takes: The values that it reads and that depend on the picture, those inside its branches too.
+        values: The values that it gives.
+        weights: Names of the stored arrays that it reads, single numbers left out.
+        whole: Whether it gives what its module gives: false where a batch norm was folded into its weights.
+    """
+
+    scope: str
+    call: str
+    operation: str
+    label: str
+    takes: tuple[str, ...]
+    values: tuple[str, ...]
+    weights: tuple[str, ...]
+    whole: bool
+
+
+def read_nodes(graph: Any) -> list[Node]:
+    """Read the nodes whose results depend on the picture, in the order in which they are computed.
+
+    Args:
+        graph: An ``onnx.GraphProto``.
+    """
+    stored = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    data = {value.name for value in graph.input} - stored.keys()
+    nodes = []
+    for node in graph.node:
+        takes = tuple(name for name in dict.fromkeys(_reads(node)) if name in data)
+        values = tuple(name for name in node.output if name)
+        if node.op_type in NO_DATA or not takes or not values:
+            continue
+        data.update(values)
+        scope, traced = _scope(node)
+        weights = tuple(name for name in node.input if stored.get(name))
+        nodes.append(
+            Node(
+                scope=scope,
+                call=scope,
+                operation=node.op_type,
+                label=_label(node, weights),
+                takes=takes,
+                values=values,
+                weights=weights,
+                whole=not traced or node.op_type not in FOLDED or weights[:1] == (f"{scope}.weight",),
+            )
+        )
+    return nodes
+
+
+def around(scope: str) -> list[str]:
+    """List the paths of the modules around a node, outermost first, its own last.
+
+    >>> around("backbone.block1")
+    ['backbone', 'backbone.block1']
+    """
+    parts = scope.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)] if scope else []
+
+
+def plain(name: str) -> str:
+    """Make a name one that a part of a path may be: without dots, never empty.
+
+    >>> plain("conv2d_0.tmp_0"), plain("::")
+    ('conv2d_0_tmp_0', 'value')
+    """
+    return re.sub(r"[^0-9A-Za-z_-]+", "_", name).strip("_") or "value"
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """Yield what a node reads, inside its branches and loops too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+
+
+def _scope(node: Any) -> tuple[str, bool]:
+    """Return the path of the module that a node comes from, and whether the older exporter says so.
+
+    The older exporter names a part of a list by the list too: ``/layer1/layer1.0/conv1``.
+    """
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
+    if SCOPES in metadata:
+        return _last_scope(metadata[SCOPES]), False
+    *parts, last = node.name.split("/")
+    if not parts or parts == [""]:
+        return "", False
+    if parts[0]:
+        return ".".join(map(plain, parts)), False
+    if not re.fullmatch(rf"{re.escape(node.op_type)}(_\d+)?", last):
+        return "", False  # renamed by a later optimisation
+    path, before = [], ""
+    for part in parts[1:]:
+        path.append(part.removeprefix(f"{before}."))
+        before = re.sub(r"_\d+$", "", part) if part.removeprefix(f"{before}.") == part else part
+    return ".".join(path), True
+
+
+def _last_scope(text: str) -> str:
+    try:
+        *scopes, _ = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ""
+    return re.sub(r"@\d+", "", str(scopes[-1])) if scopes else ""
+
+
+def _label(node: Any, weights: Iterable[str]) -> str:
+    """Name what no module is known of, by its weights' path or by its value's own name."""
+    owners = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    if owners:
+        return ".".join(map(plain, owners[0].split(".")))
+    value = re.sub(r":\d+$", "", next(filter(None, node.output)))
+    return ".".join(plain(part) for part in value.strip("/").split("/"))
