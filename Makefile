@@ -8,7 +8,7 @@ TORCH_DEV ?= torch==2.14.1 torchvision==0.29.1
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help setup first-look test lint format types schema package bench ci clean
+.PHONY: help setup first-look test lint format types schema package demo zoo zoo-quick bench kill ci clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,11 +68,21 @@ demo: $(VENV)/.dev  ## train the detector that ships inside anew, and measure it
 	$(BIN)/python training/train_demo.py --minutes 30 --compile
 	$(BIN)/python training/measure_map.py --weights training/runs/demo.safetensors --scenes 500
 
+zoo: $(VENV)/.dev  ## check the networks of other libraries, hundreds of them, and write docs/networks.md
+	$(BIN)/python benchmarks/zoo.py --out docs/networks.md
+
+zoo-quick: $(VENV)/.dev  ## check two networks a library
+	$(BIN)/python benchmarks/zoo.py --quick
+
 bench: $(VENV)/.dev  ## measure what README's table shows; wants a quiet machine
 	$(BIN)/python benchmarks/tiles.py
+	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/start.py
 
-ci: test lint types package first-look  ## everything that must hold
+kill: $(VENV)/.dev  ## kill and resume a run a hundred times, and compare
+	$(BIN)/python benchmarks/kill.py
+
+ci: test lint types zoo-quick package first-look  ## everything that must hold
 
 clean:  ## remove what was made
 	rm -rf $(VENV) dist build featuremap detections

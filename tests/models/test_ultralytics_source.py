@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +80,29 @@ def test_nothing_is_said_and_the_environment_is_as_it_was(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)  # Ultralytics sets it
-    logger = logging.getLogger("ultralytics")
     load("yolov8n.yaml")  # imported by now
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    logger.manager._clear_cache()
     before = dict(os.environ)
     capfd.readouterr()
     load("yolov8.yaml")  # it would warn that no scale is given
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == before
-    assert logger.level == logging.INFO
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+SPEAKS = """
+import warnings
+import layerscope as ls
+warnings.simplefilter("ignore")
+ls.load("ultralytics:yolov8n.yaml")
+from ultralytics import YOLO
+YOLO("yolov8.yaml")
+"""
+
+
+def test_ultralytics_speaks_again_afterwards() -> None:
+    done = subprocess.run([sys.executable, "-c", SPEAKS], capture_output=True, text=True, check=True)
+    assert "scale" in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_state_dict_goes_into_the_architecture(tmp_path: Path) -> None:

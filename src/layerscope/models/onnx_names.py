@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from layerscope.models.onnx_scopes import Node, around, read_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = ["name_values"]
 
@@ -47,45 +47,40 @@ def name_values(graph: Any) -> dict[str, list[str]]:
     return named
 
 
-def _joined(nodes: Sequence[Node]) -> list[Node]:
-    """Give the second calls of a module, which the older exporter numbers, the module's own path.
+def _joined(nodes: list[Node]) -> list[Node]:
+    """Give the later calls of a module, which the older exporter numbers, the module's own path.
 
-    ``relu_1`` beside ``relu`` may as well be a module of that name: it is a second call only if it does the very
-    same, with the same weights.
+    ``relu_1`` beside ``relu`` may as well be a module of that name: it is a call only if it does the very same, with
+    the same weights.
     """
-    joined = list(nodes)
     for depth in range(max((node.scope.count(".") for node in nodes), default=-1) + 1):
-        inside = _inside(joined)
-        calls = {scope: base for scope in inside if scope.count(".") == depth and (base := _base(scope, inside))}
-        for scope, base in calls.items():
-            joined = [
-                dataclasses.replace(node, scope=base + node.scope.removeprefix(scope), whole=node.whole or _has(node, base))
-                if _is_in(node.scope, scope)
-                else node
-                for node in joined
-            ]
-    return joined
+        inside = _inside(nodes)
+        bases = {scope: base for scope in inside if scope.count(".") == depth and (base := _base(scope, inside))}
+        nodes = [_moved(node, depth, bases) for node in nodes] if bases else nodes
+    return nodes
 
 
 def _base(scope: str, inside: Mapping[str, Sequence[Node]]) -> str:
-    """Return the path of the module whose second or later call a scope is; empty where it is one by itself."""
+    """Return the path of the module of which a scope is a later call; empty where it is a module by itself."""
     match = re.fullmatch(r"(.+)_\d+", scope)
-    if match is None or match[1] not in inside:
+    if match is None or match[1] not in inside or not all(node.traced for node in inside[scope]):
         return ""
-    first = _doing(inside[match[1]], match[1])
-    return match[1] if first and first == _doing(inside[scope], scope) else ""
+    return match[1] if _doing(inside[match[1]], match[1]) == _doing(inside[scope], scope) else ""
 
 
-def _has(node: Node, base: str) -> bool:
-    return node.weights[:1] == (f"{base}.weight",)
+def _moved(node: Node, depth: int, bases: Mapping[str, str]) -> Node:
+    parts = node.scope.split(".")
+    base = bases.get(".".join(parts[: depth + 1]))
+    return dataclasses.replace(node, scope=".".join([base, *parts[depth + 1 :]])) if base else node
 
 
-def _doing(nodes: Sequence[Node], scope: str) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Say what the nodes inside a module do: where in it, which operation, with which weights."""
-    return [(node.call.removeprefix(scope), node.operation, node.weights) for node in nodes]
+def _doing(nodes: Iterable[Node], scope: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Say what nodes of a module do: where in it, which operation, with which weights."""
+    return [(node.scope.removeprefix(scope), node.operation, node.weights) for node in nodes]
 
 
-def _inside(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+def _inside(nodes: Iterable[Node]) -> dict[str, list[Node]]:
+    """List the nodes inside every module."""
     inside: dict[str, list[Node]] = {}
     for node in nodes:
         for scope in around(node.scope):
@@ -100,21 +95,27 @@ def _own_values(nodes: Sequence[Node], outputs: Collection[str]) -> dict[str, li
         for value in node.takes:
             users.setdefault(value, set()).add(node.scope)
     own = {}
-    for scope, within in _inside(nodes).items():
-        calls, leaving = [[]], []  # type: list[list[Node]], list[str]
-        for node in within:
-            calls[-1].append(node)
-            gone = [value for value in node.values if _leaves(value, scope, users, outputs)]
-            if gone:
-                leaving += gone
-                calls.append([])
-        folded = any(node.scope == scope and not node.whole for node in within)
-        doing = [_doing(call, scope) for call in calls[:-1]]
-        if not folded and not calls[-1] and len(leaving) == len(doing) and all(one == doing[0] for one in doing):
-            own[scope] = leaving
-        elif not folded and len(leaving) == 1:
-            own[scope] = leaving
+    for scope, inside in _inside(nodes).items():
+        leaving = [[value for value in node.values if _leaves(value, scope, users, outputs)] for node in inside]
+        if all(node.whole or node.scope != scope for node in inside) and _are_calls(inside, leaving, scope):
+            own[scope] = [value for values in leaving for value in values]
     return own
+
+
+def _are_calls(nodes: Sequence[Node], leaving: Sequence[Sequence[str]], scope: str) -> bool:
+    """Tell whether the nodes of a module are its calls: each ends with the one value that it gives, and all are alike.
+
+    A module that gives several values is none of these, for nothing says which is which.
+    """
+    calls: list[list[Node]] = [[]]
+    for node, values in zip(nodes, leaving, strict=True):
+        calls[-1].append(node)
+        if len(values) > 1:
+            return False
+        if values:
+            calls.append([])
+    first, *others = (_doing(call, scope) for call in calls[:-1])
+    return not calls[-1] and all(other == first for other in others)
 
 
 def _leaves(value: str, scope: str, users: Mapping[str, set[str]], outputs: Collection[str]) -> bool:

@@ -30,23 +30,26 @@ class Node:
 
     Attributes:
         scope: Path of the module that it comes from; empty where none is known.
-        call: The same as the file has it, where a module's second call may go by a name of its own.
+        traced: Whether PyTorch's older exporter says so.
         operation: Its type.
         label: What its values go by where no module is known.
         takes: The values that it reads and that depend on the picture, those inside its branches too.
         values: The values that it gives.
         weights: Names of the stored arrays that it reads, single numbers left out.
-        whole: Whether it gives what its module gives: false where a batch norm was folded into its weights.
     """
 
     scope: str
-    call: str
+    traced: bool
     operation: str
     label: str
     takes: tuple[str, ...]
     values: tuple[str, ...]
     weights: tuple[str, ...]
-    whole: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it gives what its module gives: not where a batch norm was folded into its weights."""
+        return not self.traced or self.operation not in FOLDED or self.weights[:1] == (f"{self.scope}.weight",)
 
 
 def read_nodes(graph: Any) -> list[Node]:
@@ -69,13 +72,12 @@ def read_nodes(graph: Any) -> list[Node]:
         nodes.append(
             Node(
                 scope=scope,
-                call=scope,
+                traced=traced,
                 operation=node.op_type,
                 label=_label(node, weights),
                 takes=takes,
                 values=values,
                 weights=weights,
-                whole=not traced or node.op_type not in FOLDED or weights[:1] == (f"{scope}.weight",),
             )
         )
     return nodes

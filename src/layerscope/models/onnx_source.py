@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["load_onnx"]
 
 SIZE_HW = (224, 224)
-"""Where the file leaves the size open."""
+"""Where the file leaves it open."""
 
 TYPES = {1: torch.float32, 2: torch.uint8, 10: torch.float16}
 """Numbers of ``onnx.TensorProto.DataType`` that a picture may come in."""
@@ -41,15 +41,16 @@ def load_onnx(request: Request) -> Network:
     path = request.own_file()
     model = _read(path)
     entry = _entry(model, path)
-    module = OnnxModule(model, path.parent)
-    size_hw = request.size or _size(entry) or SIZE_HW
+    module = OnnxModule(model, path)
+    height, width = entry.size
+    size_hw = request.size or (height or SIZE_HW[0], width or SIZE_HW[1])
     versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     return Network(
         source=request.source,
         module=module.eval(),
         preparation=Preparation(size_hw=size_hw, range="0-255" if entry.type == torch.uint8 else "0-1"),
         weights=WeightsReport(path=path, naming=f"ONNX, opset {max(versions, default=0)}", taken=0, total=0),
-        check_size=_size_check(path, _size(entry)),
+        check_size=_size_check(path, entry.size),
         call=entry,
     )
 
@@ -111,14 +112,10 @@ def _entry(model: Any, path: Path) -> Entry:
     return entry
 
 
-def _size(entry: Entry) -> tuple[int, int] | None:
-    height, width = entry.size
-    return (height, width) if height and width else None
-
-
-def _size_check(path: Path, fixed: tuple[int, int] | None) -> Callable[[tuple[int, int]], None]:
+def _size_check(path: Path, fixed: tuple[int | None, int | None]) -> Callable[[tuple[int, int]], None]:
     def check(size_hw: tuple[int, int]) -> None:
-        if fixed is not None and size_hw != fixed:
-            raise OptionError(f"size {size_hw[0]}x{size_hw[1]}: {path.name} takes {fixed[0]}x{fixed[1]} only")
+        if any(side not in (None, wanted) for side, wanted in zip(fixed, size_hw, strict=True)):
+            takes = "x".join("any" if side is None else str(side) for side in fixed)
+            raise OptionError(f"size {size_hw[0]}x{size_hw[1]}: {path.name} takes {takes} only")
 
     return check

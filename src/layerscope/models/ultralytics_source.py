@@ -30,8 +30,8 @@ CLASSIFIER_SIZE_HW = (224, 224)
 PAD = 114
 LEAST_MULTIPLE = 32
 
-ALONE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-"""What Ultralytics reads where it is imported: whether it may ask the network, install packages, and talk."""
+ALONE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+"""What Ultralytics reads where it is imported: whether it may ask the network, and install packages."""
 
 
 def load_ultralytics(request: Request) -> Network:
@@ -123,12 +123,12 @@ def _multiple(module: nn.Module) -> int:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep Ultralytics from talking, from the network and from the environment while it is imported and builds."""
-    logger = logging.getLogger("ultralytics")
-    level = logger.level
-    with patch.dict(os.environ, ALONE), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        try:
-            require("ultralytics", "ultralytics")  # sets its logger's level
-            logger.setLevel(logging.CRITICAL)
-            yield
-        finally:
-            logger.setLevel(level)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with patch.dict(os.environ, ALONE), Path(os.devnull).open("w") as nowhere:
+            require("ultralytics", "ultralytics")  # before: its logger keeps the stream that it finds
+            with redirect_stdout(nowhere):
+                yield
+    finally:
+        logging.disable(disabled)
