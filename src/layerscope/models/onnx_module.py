@@ -26,7 +26,21 @@ FATAL = 4
 """The only messages that onnxruntime may print: what goes wrong is raised as well."""
 
 NUMBERS = frozenset(
-    f"tensor({name})" for name in "float16 float double int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+    f"tensor({name})"
+    for name in [
+        "float16",
+        "float",
+        "double",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "bool",
+    ]
 )
 """Types of values that can be handed out; others, such as bfloat16 and sequences, cannot."""
 

@@ -95,8 +95,10 @@ def load(
     """Load a network.
 
     Args:
-        source: ``demo`` (a small trained detector that ships inside), ``yolov3``, ``darknet53``,
-            ``darknet:FILE.cfg``, or ``FILE.py:NAME`` and ``package.module:NAME``: a module, or what builds one.
+        source: ``demo`` (a small trained detector that ships inside), ``yolov3``, ``darknet53``, ``darknet:FILE.cfg``;
+            ``torchvision:NAME``, ``timm:NAME``, ``ultralytics:NAME.yaml``, ``hf:FOLDER``, ``smp:NAME``; a file
+            ``.onnx``, ``.pt2``, ``.torchscript`` or, trusted, ``.pt``; ``FILE.py:NAME`` and ``package.module:NAME``, a
+            module or what builds one; or what an installed package adds.
         weights: A weights file of any kind, or ``official`` for the authors' own, downloaded; None for seeded random
             ones, with a warning (``demo`` has its own).
         partial: Take what fits of weights that do not fit whole.
