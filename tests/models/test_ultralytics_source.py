@@ -160,3 +160,10 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_fetched(name: str, messa
     assert "\n" not in str(caught.value)
     with pytest.raises(OptionError, match="no official ones"):
         load("yolov8n.yaml", weights="official")
+
+
+@pytest.mark.filterwarnings("ignore::layerscope.errors.LayerscopeWarning")
+def test_pictures_are_opened_afterwards_as_before() -> None:
+    opened = Image.open
+    ls.load("ultralytics:yolov8n-cls.yaml", device="cpu", size=64)
+    assert Image.open is opened

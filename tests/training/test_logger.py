@@ -188,7 +188,7 @@ def test_a_full_disk_is_a_warning_and_training_goes_on(monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("PIL.Image.Image.save", full)
+        patch.setattr("layerscope.sinks.pictures.encode_png", full)
         with pytest.warns(LayerscopeWarning, match=r"step 1 is not logged.*No space left"):
             assert not logger.step()
     assert logger.step()

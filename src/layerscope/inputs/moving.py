@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import ImageSequence
 
 from layerscope.errors import InputError, InputNotFoundError, OptionError
 from layerscope.extras import require
-from layerscope.inputs.pictures import shown
+from layerscope.inputs.pictures import open_animated, shown
 from layerscope.inputs.pixels import array_to_rgb
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ def _upright(frame: Any) -> NDArray[np.uint8]:
 
 def _is_animated(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
-            return bool(getattr(picture, "is_animated", False))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with path.open("rb") as file:
+            return open_animated(file) is not None
+    except (OSError, ValueError):
         return False  # what is wrong with it is said when it is read as a picture
 
 
@@ -205,11 +205,11 @@ def _animated(path: Path, max_pixels: int, span: Span) -> Moments:
     def frames() -> Moments:
         time_s = 0.0
         try:
-            with Image.open(path) as picture:
-                if picture.width * picture.height > max_pixels:
-                    raise InputError(
-                        f"{shown(path)}: {picture.width}x{picture.height} pixels, the limit is {max_pixels}"
-                    )
+            with path.open("rb") as file:
+                picture = open_animated(file)
+                if picture is None:
+                    raise InputError(f"{shown(path)}: is no moving picture any more")
+                _check_size(picture.width, picture.height, max_pixels, shown(path))
                 for frame in ImageSequence.Iterator(picture):
                     yield Moment(0, time_s, np.asarray(frame.convert("RGB")))
                     time_s += frame.info.get("duration", 100) / 1000

@@ -176,6 +176,19 @@ def _identify(file: IO[bytes], prefix: bytes) -> ImageFile.ImageFile | None:
     return None
 
 
+def open_animated(file: IO[bytes]) -> ImageFile.ImageFile | None:
+    """Read the header of a picture of several frames; None for any other file.
+
+    Args:
+        file: Opened for reading bytes; it has to stay open while frames are read.
+    """
+    try:
+        image = _identify(file, file.read(64))
+    except Exception:  # what is wrong with it is said when it is read as a picture
+        return None
+    return image if getattr(image, "is_animated", False) else None
+
+
 def _is_text(prefix: bytes) -> bool:
     return all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in prefix)
 

@@ -25,23 +25,8 @@ EXTERNAL = "session.model_external_initializers_file_folder_path"
 FATAL = 4
 """The only messages that onnxruntime may print: what goes wrong is raised as well."""
 
-NUMBERS = frozenset(
-    f"tensor({name})"
-    for name in [
-        "float16",
-        "float",
-        "double",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "bool",
-    ]
-)
+KINDS = ("float16", "float", "double", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+NUMBERS = frozenset(f"tensor({kind})" for kind in KINDS)
 """Types of values that can be handed out; others, such as bfloat16 and sequences, cannot."""
 
 
@@ -114,7 +99,9 @@ class OnnxModule(nn.Module):
             results = session.run(names, {self.entry: x.detach().cpu().numpy()})
         except Exception as error:  # its errors share no base
             shape = "x".join(map(str, x.shape))
-            raise SourceError(f"{self.path}: onnxruntime cannot run it on {shape} ({_line(error)})") from None
+            raise SourceError(
+                f"{self.path}: onnxruntime cannot run it on {shape}; another size may do ({_line(error)})"
+            ) from None
         return {name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in zip(names, results, strict=True)}
 
     def _session(self, wanted: Sequence[str]) -> Any:
@@ -131,6 +118,8 @@ class OnnxModule(nn.Module):
         onnx, runtime = require("onnx", "onnx"), require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.log_severity_level = FATAL
+        # Operations are not joined: what is joined depends on who listens, and gives other roundings.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = torch.get_num_threads()
         options.add_session_config_entry(EXTERNAL, str(self.path.parent.resolve()))
         wished = ("CUDAExecutionProvider",) * (self.device == "cuda") + ("CPUExecutionProvider",)

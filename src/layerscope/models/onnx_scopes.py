@@ -7,12 +7,14 @@ metadata. TensorFlow's names are paths too. Where there are none, a layer's weig
 from __future__ import annotations
 
 import ast
+import dataclasses
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["Node", "around", "plain", "read_nodes"]
 
@@ -31,6 +33,7 @@ class Node:
     Attributes:
         scope: Path of the module that it comes from; empty where none is known.
         traced: Whether PyTorch's older exporter says so.
+        known: Whether the file says where it comes from.
         operation: Its type.
         label: What its values go by where no module is known.
         takes: The values that it reads and that depend on the picture, those inside its branches too.
@@ -40,6 +43,7 @@ class Node:
 
     scope: str
     traced: bool
+    known: bool
     operation: str
     label: str
     takes: tuple[str, ...]
@@ -67,12 +71,13 @@ def read_nodes(graph: Any) -> list[Node]:
         if node.op_type in NO_DATA or not takes or not values:
             continue
         data.update(values)
-        scope, traced = _scope(node)
+        scope, traced, known = _scope(node)
         weights = tuple(name for name in node.input if stored.get(name))
         nodes.append(
             Node(
                 scope=scope,
                 traced=traced,
+                known=known,
                 operation=node.op_type,
                 label=_label(node, weights),
                 takes=takes,
@@ -80,7 +85,35 @@ def read_nodes(graph: Any) -> list[Node]:
                 weights=weights,
             )
         )
-    return nodes
+    return _placed(nodes)
+
+
+def _placed(nodes: Sequence[Node]) -> list[Node]:
+    """Place the nodes that a later optimisation has put in: inside the module that all around them is inside of."""
+    makers: dict[str, str] = {}
+    users: dict[str, list[str]] = {}
+    for node in nodes:
+        for value in node.takes if node.known else ():
+            users.setdefault(value, []).append(node.scope)
+    placed = []
+    for node in nodes:
+        near = [makers[value] for value in node.takes if value in makers]
+        far = [scope for value in node.values for scope in users.get(value, ())]
+        if not node.known and near and far:
+            node = dataclasses.replace(node, scope=_common([*near, *far]))
+        makers.update(dict.fromkeys(node.values, node.scope))
+        placed.append(node)
+    return placed
+
+
+def _common(scopes: Sequence[str]) -> str:
+    """Return the path that several begin with, part by part.
+
+    >>> _common(["model.2.cv1.act", "model.2.m.0", "model.2"])
+    'model.2'
+    """
+    columns = zip(*(scope.split(".") for scope in scopes), strict=False)
+    return ".".join(parts[0] for parts in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns))
 
 
 def around(scope: str) -> list[str]:
@@ -111,26 +144,24 @@ def _reads(node: Any) -> Iterator[str]:
                 yield from _reads(inner)
 
 
-def _scope(node: Any) -> tuple[str, bool]:
-    """Return the path of the module that a node comes from, and whether the older exporter says so.
+def _scope(node: Any) -> tuple[str, bool, bool]:
+    """Return the path of the module that a node comes from, whether the older exporter says so, and whether any does.
 
     The older exporter names a part of a list by the list too: ``/layer1/layer1.0/conv1``.
     """
     metadata = {entry.key: entry.value for entry in node.metadata_props}
     if SCOPES in metadata:
-        return _last_scope(metadata[SCOPES]), False
+        return _last_scope(metadata[SCOPES]), False, True
     *parts, last = node.name.split("/")
-    if not parts or parts == [""]:
-        return "", False
-    if parts[0]:
-        return ".".join(map(plain, parts)), False
-    if not re.fullmatch(rf"{re.escape(node.op_type)}(_\d+)?", last):
-        return "", False  # renamed by a later optimisation
+    if parts and parts[0]:
+        return ".".join(map(plain, parts)), False, True
+    if not parts or not re.fullmatch(rf"{re.escape(node.op_type)}(_\d+)?", last):
+        return "", False, False
     path, before = [], ""
     for part in parts[1:]:
         path.append(part.removeprefix(f"{before}."))
         before = re.sub(r"_\d+$", "", part) if part.removeprefix(f"{before}.") == part else part
-    return ".".join(path), True
+    return ".".join(path), True, True
 
 
 def _last_scope(text: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from PIL import Image
+
 from layerscope.errors import OptionError, SourceError, UnsafeWeightsError
 from layerscope.extras import require
 from layerscope.inputs import Preparation
@@ -123,7 +125,7 @@ def _multiple(module: nn.Module) -> int:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep Ultralytics from talking, from the network and from the environment while it is imported and builds."""
-    disabled = logging.root.manager.disable
+    disabled, opened = logging.root.manager.disable, Image.open
     logging.disable(logging.CRITICAL)
     try:
         with patch.dict(os.environ, ALONE), Path(os.devnull).open("w") as nowhere:
@@ -132,3 +134,4 @@ def _silent() -> Iterator[None]:
                 yield
     finally:
         logging.disable(disabled)
+        Image.open = opened  # it puts one of its own there, which installs packages over a broken picture
