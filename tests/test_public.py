@@ -20,6 +20,7 @@ ORDER = [
     "extras",
     "beside",
     "inputs",
+    "reading",
     "models",
     "render",
     "hooks",

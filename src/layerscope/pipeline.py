@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import torch
 
-from layerscope.beside import beside
 from layerscope.errors import InputError, OptionError
 from layerscope.hooks.capture import asks_for_stages, enough
 from layerscope.hooks.select import Plan, Selection, select
-from layerscope.inputs import MAX_PIXELS, Span, find_inputs, prepare
+from layerscope.inputs import MAX_PIXELS, Span, find_inputs
+from layerscope.reading import Read, in_groups, number_frames, read_ahead
 from layerscope.sinks.drawing import Drawing, preset_options
 from layerscope.sinks.folders import frame_folder
 from layerscope.sinks.journal import Journal, begin, finished
@@ -31,9 +30,7 @@ from layerscope.sinks.run_folder import Run, count_files, open_run
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from torch import Tensor
-
-    from layerscope.inputs import Frame, Input, InputSource, Placement, Preparation, PreparationOptions
+    from layerscope.inputs import Input, InputSource, Preparation, PreparationOptions
     from layerscope.models.network import Network
     from layerscope.sinks.sink import Sink
 
@@ -253,15 +250,6 @@ def _asked(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A frame that was read and prepared, or what was wrong with it."""
-
-    index: int
-    name: str
-    prepared: tuple[Frame, Tensor, Placement] | InputError
-
-
 def _take_through(job: _Job, found: Sequence[Input], journal: Journal) -> dict[str, InputError]:
     """Take all frames through that are not done; return what is wrong with those that could not be read."""
     errors: dict[str, InputError] = {}
@@ -271,7 +259,12 @@ def _take_through(job: _Job, found: Sequence[Input], journal: Journal) -> dict[s
     pictures = 0
     with ThreadPoolExecutor(job.threads) as encoders, ThreadPoolExecutor(1) as finisher:
         try:
-            for group in _groups(_read_ahead(job, _sources(found, errors), journal), job.batch):
+            for group in in_groups(
+                read_ahead(
+                    number_frames(found, errors), job.preparation, journal, batch=job.batch, threads=job.threads
+                ),
+                job.batch,
+            ):
                 good = [read for read in group if not isinstance(read.prepared, InputError)]
                 errors |= {read.name: read.prepared for read in group if isinstance(read.prepared, InputError)}
                 if any(read.index not in journal for read in good):
@@ -296,55 +289,7 @@ def _settle(writing: Iterable[Future[int]]) -> None:
             return
 
 
-def _sources(found: Iterable[Input], errors: dict[str, InputError]) -> Iterator[tuple[int, str, Callable[[], Frame]]]:
-    """Number all frames; a source that cannot be opened, or ends before its time, takes a number too."""
-    numbers = itertools.count()
-    for item in found:
-        try:
-            for name, read in item.frames():
-                yield next(numbers), name, read
-        except InputError as error:
-            next(numbers)
-            errors[item.name] = error
-
-
-def _read_ahead(
-    job: _Job, sources: Iterable[tuple[int, str, Callable[[], Frame]]], journal: Journal
-) -> Iterator[_Read]:
-    """Read and prepare frames beside the forward pass, in order, few enough to hold."""
-
-    def work(index: int, name: str, read: Callable[[], Frame]) -> _Read:
-        try:
-            frame = read()
-            return _Read(index, name, (frame, *prepare(frame, job.preparation)))
-        except InputError as error:
-            return _Read(index, name, error)
-
-    depth = max(2, 2 * job.batch)
-    with ThreadPoolExecutor(min(job.threads, depth)) as readers, beside(sources, depth) as listed:
-        waiting: deque[Future[_Read]] = deque()
-        for index, name, read in listed:
-            if _group_is_done(index, job.batch, journal):
-                continue
-            waiting.append(readers.submit(work, index, name, read))
-            if len(waiting) >= depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _group_is_done(index: int, batch: int, journal: Journal) -> bool:
-    first = index - index % batch
-    return all(one in journal for one in range(first, first + batch))
-
-
-def _groups(reads: Iterable[_Read], batch: int) -> Iterator[list[_Read]]:
-    """Put together what goes through the network together: always the same frames, however often a run stops."""
-    for _, group in itertools.groupby(reads, key=lambda read: read.index // batch):
-        yield list(group)
-
-
-def _pass(job: _Job, reads: Sequence[_Read]) -> list[Passed]:
+def _pass(job: _Job, reads: Sequence[Read]) -> list[Passed]:
     prepared = [read.prepared for read in reads if not isinstance(read.prepared, InputError)]
     return pass_batch(
         job.net.module,
@@ -359,7 +304,7 @@ def _pass(job: _Job, reads: Sequence[_Read]) -> list[Passed]:
 
 
 def _write(
-    passed: Sequence[Passed], reads: Sequence[_Read], journal: Journal, encoders: ThreadPoolExecutor, alone: bool
+    passed: Sequence[Passed], reads: Sequence[Read], journal: Journal, encoders: ThreadPoolExecutor, alone: bool
 ) -> int:
     """Write the frames of a group that are not done yet; return how many files that were."""
     files = 0

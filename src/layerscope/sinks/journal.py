@@ -16,7 +16,8 @@ import msgspec
 
 from layerscope.errors import OutputError, OutputExistsError, RunFolderError
 from layerscope.sinks.folders import claim, remove_files
-from layerscope.sinks.manifest import FILE_NAME, FrameRecord, encode_frame, manifest_text
+from layerscope.sinks.manifest import FILE_NAME, FrameRecord
+from layerscope.sinks.manifest_file import encode_frame, manifest_text
 from layerscope.sinks.run_folder import frame_paths, open_run
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Journal:
         self._stream = self._path.open("ab")
         self._stream.truncate(end)
 
-    def __contains__(self, index: int) -> bool:
+    def __contains__(self, index: object) -> bool:
         return index in self._places
 
     def __len__(self) -> int:

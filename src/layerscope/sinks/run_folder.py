@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from layerscope.errors import RunFolderError, nearest
-from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest, Opened, open_manifest
+from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest
+from layerscope.sinks.manifest_file import Opened, open_manifest
 from layerscope.sinks.tensors import read_tensor
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from layerscope.models import Network
 from layerscope.models.wrapped import unwrapped
 from layerscope.sinks.drawing import Drawing
 from layerscope.sinks.folders import frame_folder, staging
-from layerscope.sinks.manifest import NetworkRecord, describe_run, write_manifest
+from layerscope.sinks.manifest import NetworkRecord, describe_run
+from layerscope.sinks.manifest_file import write_manifest
 from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
 from layerscope.sinks.run_folder import Run, open_run
 from layerscope.training.timeline import FILE_NAME, StepRecord, describe_timeline, open_timeline, write_timeline
