@@ -45,7 +45,7 @@ TrustPickle = Annotated[
     bool,
     typer.Option(
         "--trust-pickle",
-        help="Unpickle weights even if that runs code of their author.",
+        help="Unpickle weights, modules and exported programs even if that runs code of their author.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of random weights.")]

@@ -1,13 +1,17 @@
-"""``FILE.pt2``: what ``torch.export.save`` wrote."""
+"""``FILE.pt2``: what ``torch.export.save`` wrote.
+
+PyTorch unpickles and evaluates parts of such a file as it loads it, whatever they are, so it is loaded on trust only.
+"""
 
 from __future__ import annotations
 
 import warnings
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layerscope.errors import OptionError, SourceError
+from layerscope.errors import OptionError, SourceError, UnsafeWeightsError
 from layerscope.inputs import Preparation
 from layerscope.models.network import Network
 from layerscope.models.weights import WeightsReport
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
     from layerscope.models.request import Request
 
-__all__ = ["load_exported"]
+__all__ = ["is_exported", "load_exported"]
 
 Dim = int | None
 
@@ -28,8 +32,16 @@ def load_exported(request: Request) -> Network:
 
     Raises:
         SourceError: There is no such file, it is no exported program, or its input is no picture.
+        UnsafeWeightsError: It is not trusted.
     """
     path = request.own_file()
+    if not is_exported(path):
+        raise SourceError(f"{path}: is no exported program, as torch.export.save writes them")
+    if not request.weights.trust_pickle:
+        raise UnsafeWeightsError(
+            f"{path}: PyTorch runs code that an exported program brings when it loads it; say --trust-pickle "
+            "(trust_pickle=True) if you trust whoever made it, or take an ONNX file"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -47,6 +59,17 @@ def load_exported(request: Request) -> Network:
         weights=WeightsReport(path=path, naming="torch.export", taken=count, total=count),
         check_size=_size_check(path, size),
         call=_call(path, batch),
+    )
+
+
+def is_exported(path: Path) -> bool:
+    """Tell an exported program by what it holds: a graph written down as JSON."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+    return any(name.endswith((".json", "/archive_format")) for name in names) and not any(
+        name.endswith("/data.pkl") for name in names
     )
 
 

@@ -1,26 +1,23 @@
 """A TorchScript module whose parts are heard: hooks do not fire inside compiled code, so the code is made to tell.
 
-Around every call of a submodule in the graphs two operators are put that hand its name and what it gave to Python.
-They are declared as writing to their tensor, so that no optimisation moves or removes them.
+Around every call of a submodule in the graphs operators are put that hand its name, and what it gave, to Python. They
+are declared as free to do anything, so that no optimisation moves or removes them.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from layerscope.models.stand_in import stand_in
+from layerscope.models.stand_in import place, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ScriptModule"]
-
-LIBRARY: Any = torch.library.Library("layerscope", "FRAGMENT")  # type: ignore[no-untyped-call]
-LIBRARY.define("enter(Tensor(a!) value, str name) -> ()")
-LIBRARY.define("leave(Tensor(a!) value, str name, int left, bool given) -> ()")
 
 
 class ScriptModule(nn.Module):
@@ -28,59 +25,41 @@ class ScriptModule(nn.Module):
 
     Args:
         script: The module, loaded and not run yet.
+
+    Attributes:
+        told: What the code has told in this run.
+        script: The module itself; no part of this one, for its own parts stand for themselves.
     """
 
-    running: list[ScriptModule] = []  # noqa: RUF012 - whose graph runs now; operators have no way to know
-
+    told: Told
     script: Any
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
+        parts: dict[str, nn.Module] = {}
+        # Not by assignment, which refuses names that a part has as well.
+        self.__dict__.update(script=script, told=Told(parts))
         _tell_of_calls(script)
-        self.__dict__["script"] = script  # not a part: its own parts stand for themselves below
         for path, part in script.named_modules():
             if path:
-                parent, _, name = path.rpartition(".")
-                self.get_submodule(parent).add_module(name, stand_in(_kind(part)))
-        self.path: list[str] = []
-        self.items: list[Tensor] = []
-        self.failure: BaseException | None = None
+                parts[path] = place(self, path, stand_in(getattr(part, "original_name", type(part).__name__)))
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it."""
-        self.path, self.items, self.failure = [], [], None
-        self.running.append(self)
+    def forward(self, x: Tensor) -> Any:
+        """Run it, on the device where its weights are."""
+        weights = next(self.script.parameters(), x)
+        self.told.start()
+        running.append(self.told)
         try:
-            output = self.script(*args, **kwargs)
+            output = self.script(x.to(weights.device))
         finally:
-            self.running.pop()
-        if self.failure is not None:  # raised by a hook, and not fit to pass through compiled code
-            raise self.failure
+            running.pop()
+        if self.told.failure is not None:  # raised by a hook, and not fit to pass through compiled code
+            raise self.told.failure
         return output
 
-    def enter(self, name: str) -> None:
-        """Hear that a submodule is called."""
-        self.path.extend(name.split("."))
-
-    def leave(self, value: Tensor, name: str, left: int, given: bool) -> None:
-        """Hear one tensor that it gave, and how many are left to come."""
-        if given:
-            self.items.append(value)
-        if left:
-            return
-        path, items = ".".join(self.path), self.items
-        del self.path[len(self.path) - name.count(".") - 1 :]
-        self.items = []
-        if items and self.failure is None:
-            try:
-                self.get_submodule(path)(items[0] if len(items) == 1 else tuple(items))
-            except BaseException as error:
-                self.failure = error
-
     def to(self, *args: Any, **kwargs: Any) -> ScriptModule:
-        """Move the script too."""
+        """Move the script, for there is nothing else to move."""
         self.script.to(*args, **kwargs)
-        super().to(*args, **kwargs)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
@@ -88,22 +67,73 @@ class ScriptModule(nn.Module):
         raise TypeError("a TorchScript module that tells of its parts cannot be copied")
 
 
-def _kind(part: nn.Module) -> str:
-    return getattr(part, "original_name", type(part).__name__)
+class Told:
+    """What compiled code tells while it runs: which submodules are called, one inside another, and what each gives.
+
+    Args:
+        parts: The stand-ins by their paths.
+    """
+
+    def __init__(self, parts: dict[str, nn.Module]) -> None:
+        self.parts = parts
+        self.start()
+
+    def start(self) -> None:
+        """Forget the run before."""
+        self.path: list[str] = []
+        self.items: list[Any] = []
+        self.failure: BaseException | None = None
+
+    def enter(self, name: str) -> None:
+        """Hear that a submodule is called, by its path inside the one that calls it."""
+        self.path.append(name)
+
+    def item(self, value: Any) -> None:
+        """Hear what it gave: all of it, or the next item of several; None for what is no tensor."""
+        self.items.append(value)
+
+    def leave(self) -> None:
+        """Hear that this was all; a submodule that gave no tensor is not spoken of."""
+        part = self.parts[".".join(self.path)]
+        self.path.pop()
+        items, self.items = self.items, []
+        if self.failure is None and any(item is not None for item in items):
+            try:
+                part(items[0] if len(items) == 1 else tuple(items))
+            except BaseException as error:
+                self.failure = error
 
 
-def _enter(_value: Tensor, name: str) -> None:
-    if ScriptModule.running:
-        ScriptModule.running[-1].enter(name)
+running: list[Told] = []
+"""Whose graphs run now, the innermost last; operators have no other way to know."""
 
 
-def _leave(value: Tensor, name: str, left: int, given: bool) -> None:
-    if ScriptModule.running:
-        ScriptModule.running[-1].leave(value, name, left, given)
+def _tell(what: Callable[..., None]) -> Callable[..., None]:
+    def tell(*args: Any) -> None:
+        if running:  # a script may also run by itself
+            what(running[-1], *args)
+
+    return tell
 
 
-LIBRARY.impl("enter", _enter, "CompositeExplicitAutograd")
-LIBRARY.impl("leave", _leave, "CompositeExplicitAutograd")
+LIBRARY: Any = torch.library.Library("layerscope", "FRAGMENT")  # type: ignore[no-untyped-call]
+for schema, what in (
+    ("enter(str name) -> ()", Told.enter),
+    ("item(Tensor? value) -> ()", Told.item),
+    ("items(Tensor[] values) -> ()", Told.item),
+    ("keyed(Dict(str, Tensor) values) -> ()", Told.item),
+    ("leave() -> ()", Told.leave),
+):
+    LIBRARY.define(schema, alias_analysis="CONSERVATIVE")
+    LIBRARY.impl(schema.partition("(")[0], _tell(what), "CompositeExplicitAutograd")
+
+OPERATORS = {
+    "Tensor": "layerscope::item",
+    "Optional[Tensor]": "layerscope::item",
+    "List[Tensor]": "layerscope::items",
+    "Dict[str, Tensor]": "layerscope::keyed",
+}
+"""What takes a value of each type."""
 
 
 def _tell_of_calls(script: torch.jit.ScriptModule) -> None:
@@ -121,38 +151,48 @@ def _tell_of_calls(script: torch.jit.ScriptModule) -> None:
 
 def _calls(block: Any) -> Iterator[Any]:
     for node in block.nodes():
-        if node.kind() == "prim::CallMethod" and node.s("name").startswith("forward"):
+        if node.kind() == "prim::CallMethod":
             yield node
         for inner in node.blocks():
             yield from _calls(inner)
 
 
 def _tell_of_call(graph: Any, node: Any) -> None:
-    called, *arguments = node.inputs()
-    name = _attribute(called.node())
-    taken = [value for value in arguments if _is_tensor(value)]
-    if not name or not taken:
+    """Put the operators around one call.
+
+    Of a method that is not its forward a module gives nothing, as with hooks, but those inside of it have its path.
+    """
+    name = _attribute(next(node.inputs()).node())
+    if not name:
         return
     graph.setInsertPoint(node)
-    named = graph.insertConstant(name)
-    graph.insertNode(graph.create("layerscope::enter", [taken[0], named], 0))
-    output, after = node.output(), node
-    values = [output] if _is_tensor(output) else []
-    if output.type().kind() == "TupleType":
-        after = graph.create("prim::TupleUnpack", [output], 0)
-        for kind in output.type().elements():
-            after.addOutput().setType(kind)
-        after.insertAfter(node)
-        values = [value for value in after.outputs() if _is_tensor(value)]
-    given = graph.insertConstant(bool(values))
-    for left, value in reversed(list(enumerate(reversed(values or [taken[0]])))):
-        told = graph.create("layerscope::leave", [value, named, graph.insertConstant(left), given], 0)
-        told.insertAfter(after)
-        after = told
+    graph.insertNode(graph.create("layerscope::enter", [graph.insertConstant(name)], 0))
+    after = node
+    told: list[tuple[str, list[Any]]] = [("layerscope::leave", [])]
+    if re.fullmatch(r"forward\d*", node.s("name")):  # numbered where a trace has called it again
+        values = [node.output()]
+        if node.output().type().kind() == "TupleType":
+            after, values = _unpacked(graph, node)
+        nothing = graph.insertConstant(None)
+        kinds = [OPERATORS.get(value.type().annotation_str) for value in values]
+        told = [
+            (kind, [value]) if kind else (OPERATORS["Tensor"], [nothing])
+            for kind, value in zip(kinds, values, strict=True)
+        ] + told
+    for operator, arguments in told:
+        teller = graph.create(operator, arguments, 0)
+        teller.insertAfter(after)
+        after = teller
 
 
-def _is_tensor(value: Any) -> bool:
-    return bool(value.type().kind() == "TensorType")
+def _unpacked(graph: Any, node: Any) -> tuple[Any, list[Any]]:
+    """Take a tuple apart; return the node that does, and the items."""
+    output = node.output()
+    unpack = graph.create("prim::TupleUnpack", [output], 0)
+    for kind in output.type().elements():
+        unpack.addOutput().setType(kind)
+    unpack.insertAfter(node)
+    return unpack, list(unpack.outputs())
 
 
 def _attribute(node: Any) -> str:

@@ -24,10 +24,10 @@ SIZE_HW = (224, 224)
 def load_scripted(request: Request) -> Network:
     """Load a TorchScript file; it says nothing of its input, which options do.
 
-    Operations between its modules, and modules whose calls the compiler has dissolved, are not heard of.
+    Operations between its modules are not heard of.
 
     Raises:
-        SourceError: There is no such file, or it is no TorchScript.
+        SourceError: There is no such file, it is no TorchScript, or its modules are gone.
     """
     path = request.own_file()
     try:
@@ -37,6 +37,11 @@ def load_scripted(request: Request) -> Network:
     except Exception as error:  # whatever its parsers stumble over
         text = " ".join(str(error).split())[:160] or type(error).__name__
         raise SourceError(f"{path}: is no TorchScript that this PyTorch reads ({text})") from None
+    if not any(True for _ in script.children()):
+        raise SourceError(
+            f"{path}: has no modules left that could be shown, as after torch.jit.freeze; save it without, "
+            "or export the network (FILE.onnx)"
+        )
     count = len(script.state_dict())
     return Network(
         source=request.source,

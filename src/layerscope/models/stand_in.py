@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["StandIn", "stand_in"]
+__all__ = ["StandIn", "place", "stand_in"]
 
 
 class StandIn(nn.Module):
@@ -26,3 +26,19 @@ def stand_in(kind: str) -> StandIn:
 @cache
 def _class_of(kind: str) -> type[StandIn]:
     return type(kind, (StandIn,), {"__doc__": f"Stands for a {kind} that runs elsewhere."})
+
+
+def place(root: nn.Module, path: str, part: nn.Module) -> nn.Module:
+    """Put a module at a path, and return it; what is around it and not there yet never runs.
+
+    It goes past ``add_module``, which refuses names that modules have themselves, such as ``type``.
+    """
+    parent = root
+    *around, last = path.split(".")
+    for name in around:
+        inner = parent._modules.get(name)
+        if inner is None:
+            inner = parent._modules[name] = nn.ModuleDict()
+        parent = inner
+    parent._modules[last] = part
+    return part
