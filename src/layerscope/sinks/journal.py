@@ -95,7 +95,6 @@ class Journal:
         self.close()
         staged.replace(self.out / FILE_NAME)
         shutil.rmtree(self.folder, ignore_errors=True)
-        _sync(self.out)
 
     def close(self) -> None:
         """Let go of the file."""
