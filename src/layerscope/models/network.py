@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_options
 from layerscope.models.stages import find_stages
-from layerscope.models.survey import Layer, count_calls, survey, tensors_in
+from layerscope.models.survey import Layer, called_plainly, count_calls, survey, tensors_in
 from layerscope.models.wrapped import named_layers
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ __all__ = ["Network"]
 
 def _any_size(_size_hw: tuple[int, int]) -> None:
     return None
-
-
-def _plainly(module: nn.Module, x: Tensor) -> Any:
-    return module(x)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,7 +55,7 @@ class Network:
     names: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
     check_size: Callable[[tuple[int, int]], None] = _any_size
-    call: Callable[[nn.Module, Tensor], Any] = _plainly
+    call: Callable[[nn.Module, Tensor], Any] = called_plainly
     _surveys: dict[tuple[tuple[int, int], bool], tuple[Layer, ...]] = field(default_factory=dict, repr=False)
     _calls: dict[tuple[int, int], Mapping[str, int] | None] = field(default_factory=dict, repr=False)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from layerscope.models.reach import Reach
 
-__all__ = ["Layer", "count_calls", "survey", "tensors_in"]
+__all__ = ["Layer", "called_plainly", "count_calls", "survey", "tensors_in"]
 
 
 OPERATION = "operation"
@@ -31,7 +31,8 @@ Call: TypeAlias = Callable[[nn.Module, Tensor], Any]
 """How a module is called with an input."""
 
 
-def _plainly(module: nn.Module, x: Tensor) -> Any:
+def called_plainly(module: nn.Module, x: Tensor) -> Any:
+    """Call a module with an input and nothing else."""
     return module(x)
 
 
@@ -90,7 +91,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Tensor]]:
             yield from _leaves(f"{path}.{index}", item)
 
 
-def survey(module: nn.Module, x: Tensor, *, call: Call = _plainly, operations: bool = False) -> tuple[Layer, ...]:
+def survey(module: nn.Module, x: Tensor, *, call: Call = called_plainly, operations: bool = False) -> tuple[Layer, ...]:
     """List the layers that run, in the order in which they finish.
 
     The network is run on shapes alone (PyTorch's meta device); one whose forward looks at values is run
@@ -108,7 +109,7 @@ def survey(module: nn.Module, x: Tensor, *, call: Call = _plainly, operations: b
         return _listen(module, x, call, operations=operations)
 
 
-def count_calls(module: nn.Module, x: Tensor, *, call: Call = _plainly) -> dict[str, int] | None:
+def count_calls(module: nn.Module, x: Tensor, *, call: Call = called_plainly) -> dict[str, int] | None:
     """Count how often each layer, each layer's input (``name@in``) and each operation runs for one input.
 
     Args:

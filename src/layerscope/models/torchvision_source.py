@@ -18,6 +18,7 @@ from layerscope.models.foreign import (
     names_for,
 )
 from layerscope.models.network import Network
+from layerscope.models.survey import called_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,11 +152,7 @@ def _size_check(kind: str, name: str, built_hw: tuple[int, int]) -> Callable[[tu
 def _call(kind: str, clip: int) -> Callable[[nn.Module, Tensor], Any]:
     if kind == "video":
         return partial(_standing_still, clip)
-    return _one_by_one if kind == "detection" else _plainly
-
-
-def _plainly(module: nn.Module, x: Tensor) -> Any:
-    return module(x)
+    return _one_by_one if kind == "detection" else called_plainly
 
 
 def _one_by_one(module: nn.Module, x: Tensor) -> Any:
