@@ -26,6 +26,7 @@ ORDER = [
     "hooks",
     "validation",
     "sinks",
+    "job",
     "pipeline",
     "recipe",
     "detection",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from PIL import Image
 import layerscope as ls
 from kill import digest
 from layerscope.errors import InputError, OutputError, OutputExistsError
-from layerscope.pipeline import Progress, RunStopped
+from layerscope.pipeline import RunStopped
 from layerscope.sinks.journal import FOLDER
+
+if TYPE_CHECKING:
+    from layerscope.job import Progress
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -25,7 +25,7 @@ from layerscope.errors import (
 from layerscope.inputs import Frame
 
 if TYPE_CHECKING:
-    from layerscope.pipeline import Progress
+    from layerscope.job import Progress
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_errors_say_what_to_do(tiny: ls.Network, photo: np.ndarray) -> None:
     with pytest.raises(OptionError, match="f32, f16, q8"):
         ls.run(tiny, photo, write=["tensors"], tensor_type="int4")
     run = ls.run(tiny, photo, write=["sheets"])
-    with pytest.raises(RunFolderError, match=r"write=\['tensors'\] keeps them"):
+    with pytest.raises(RunFolderError, match=r"write=\['tensors'\] or \['zarr'\] keeps them"):
         _ = run["frame"]["2_shortcut"].values
     kept = ls.run(tiny, photo, write=["tensors"], out="kept")
     path = kept.folder / "tensors/2_shortcut.safetensors"

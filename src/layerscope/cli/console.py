@@ -16,7 +16,7 @@ from layerscope.errors import LayerscopeError, LayerscopeWarning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layerscope.pipeline import Progress
+    from layerscope.job import Progress
 
 P = ParamSpec("P")
 R = TypeVar("R")

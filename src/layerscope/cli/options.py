@@ -186,6 +186,11 @@ def preparation(
     return {name: value for name, value in typed.items() if value is not None}
 
 
+def names(typed: str | None) -> list[str] | None:
+    """Read names with commas between them."""
+    return [name.strip() for name in typed.split(",")] if typed is not None else None
+
+
 def arguments(typed: list[str] | None) -> dict[str, Any]:
     """Read ``key=value`` as keywords; a value that is no Python literal is text."""
     import ast

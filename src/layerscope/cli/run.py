@@ -36,7 +36,8 @@ def run(
         typer.Option(
             "--write",
             metavar="KINDS",
-            help="tiles, sheets, overlays, reductions, tensors; several with commas. Default: tiles,sheets.",
+            help="Of each frame tiles, sheets, overlays, reductions, tensors; of all together zarr (values), video, "
+            "webp, tensorboard, html (a page). Several with commas. Default: tiles,sheets.",
         ),
     ] = None,
     scale: Annotated[
@@ -77,7 +78,24 @@ def run(
     ] = None,
     tensor_type: Annotated[
         str | None,
-        typer.Option("--tensor-type", metavar="NAME", help="How tensors are kept: f32, f16 or q8. Default: f32."),
+        typer.Option("--tensor-type", metavar="NAME", help="How tensors and zarr keep values: f32 (default), f16, q8."),
+    ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option("--pack", metavar="zip", help="Put all tiles of a frame into one file."),
+    ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            "--view",
+            metavar="NAMES",
+            help="What video and webp show: sheets (the default), overlays, reductions, or a channel's number; several "
+            "with commas.",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", metavar="RATE", help="Their rate where frames have no times of their own. Default: 4."),
     ] = None,
     no_outputs: Annotated[
         bool,
@@ -123,6 +141,8 @@ def run(
       layerscope run yolov3 -w yolov3.weights -l 'neck.*' -l head32 --scale symmetric dog.jpg
       layerscope run darknet:yolov4-tiny.cfg -w yolov4-tiny.weights shots/ --write sheets,overlays -o out
       layerscope run demo clip.mp4 --every 5 --write sheets --resume
+      layerscope run demo clip.mp4 -l '*.block*' --write video,html --view sheets,overlays
+      layerscope run demo shots/ --write zarr --tensor-type f16
     """
     prepared = o.preparation(
         size=size,
@@ -158,13 +178,16 @@ def run(
             out=out,
             layers=layer or "stages",
             preset=preset,
-            write=[kind.strip() for kind in write.split(",")] if write is not None else None,
+            write=o.names(write),
             scale=scale,
             colormap=colormap,
             tile_format=tile_format,
             reduce=reduce,
             alpha=alpha,
             tensor_type=tensor_type,
+            pack=pack,
+            view=o.names(view),
+            fps=fps,
             outputs=not no_outputs,
             batch=batch,
             threads=threads,

@@ -12,7 +12,7 @@ from layerscope.detection.boxes import Box, check_detector, detect
 from layerscope.detection.draw import draw_boxes
 from layerscope.errors import InputError, OutputError, OutputExistsError
 from layerscope.inputs import MAX_PIXELS, find_inputs
-from layerscope.pipeline import Progress, Report, nothing_readable
+from layerscope.job import Progress, Report, nothing_readable
 from layerscope.sinks.folders import move_into, staging
 
 if TYPE_CHECKING:

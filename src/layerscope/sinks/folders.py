@@ -41,9 +41,18 @@ def layer_folders(layers: Iterable[str]) -> dict[str, str]:
     return folders
 
 
+OF_THE_RUN = (FILE_NAME, "index.html", "values.zarr", "video", "webp", "tensorboard")
+"""What a run keeps files of its own under."""
+
+
 def frame_folder(frame: str) -> str:
-    """Name a frame's folder within a run: its own name, unless a run keeps a file of its own under that."""
-    return f"{frame}_" if frame.lower() == FILE_NAME else frame
+    """Name a frame's folder within a run: its own name, unless a run keeps something of its own under that.
+
+    >>> frame_folder("street/dog"), frame_folder("video/dog"), frame_folder("Video")
+    ('street/dog', 'video_/dog', 'Video_')
+    """
+    first, slash, rest = frame.partition("/")
+    return f"{first}_{slash}{rest}" if first.lower() in OF_THE_RUN else frame
 
 
 def claim(out: Path, *, overwrite: bool) -> None:

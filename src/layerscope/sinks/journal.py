@@ -1,7 +1,8 @@
 """What a run has done so far, in a hidden folder, so that one that was stopped can go on.
 
 The folder holds what was asked, one line for every frame whose files are in their place, and whatever is being
-written at the moment. It goes when the manifest is written.
+written at the moment. Where sinks put frames together, a mark follows once what they made of the lines before it is
+safe; what comes after the last mark is done again. The folder goes when the manifest is written.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = ["FOLDER", "Journal", "begin", "finished"]
 
 FOLDER = ".layerscope-run"
 ASKED, FRAMES = "asked.json", "frames.jsonl"
+MARK = b"safe\n"
 
 
 class Journal:
@@ -44,6 +46,7 @@ class Journal:
         self.out = out
         self.folder = out / FOLDER
         self._places: dict[int, tuple[int, int]] = {}
+        self._marked = 0
         self._path = self.folder / FRAMES
         self._read()
 
@@ -55,6 +58,10 @@ class Journal:
                 for line in stream:
                     if not line.endswith(b"\n"):
                         break
+                    if line == MARK:
+                        self._marked = len(self._places)
+                        end += len(line)
+                        continue
                     index, _, frame = line.partition(b" ")
                     self._places[int(index)] = end + len(index) + 1, len(frame) - 1
                     end += len(line)
@@ -75,6 +82,29 @@ class Journal:
         self._stream.write(prefix + text + b"\n")
         self._stream.flush()
         self._places[index] = begin + len(prefix), len(text)
+
+    def mark(self) -> None:
+        """Note that everything that was put together of the frames so far is safe."""
+        self._stream.write(MARK)
+        self._stream.flush()
+        self._marked = len(self._places)
+
+    def forget_unmarked(self) -> None:
+        """Take the frames after the last mark as not done."""
+        for index in list(self._places)[self._marked :]:
+            del self._places[index]
+        ends = [begin + length + 1 for begin, length in self._places.values()]
+        self._stream.truncate(max(ends, default=0))
+        self.mark()
+
+    @property
+    def marked(self) -> int:
+        """How many frames stand before the last mark."""
+        return self._marked
+
+    def records(self) -> Iterator[FrameRecord]:
+        """Yield the records of the frames in the order of the inputs."""
+        return (msgspec.json.decode(text, type=FrameRecord) for text in self.frames())
 
     def frames(self) -> Iterator[bytes]:
         """Yield the records of the frames in the order of the inputs."""
@@ -102,7 +132,9 @@ class Journal:
 
 
 @contextlib.contextmanager
-def begin(out: Path, asked: dict[str, Any], *, overwrite: bool, resume: bool) -> Iterator[Journal]:
+def begin(
+    out: Path, asked: dict[str, Any], *, overwrite: bool, resume: bool, together: bool = False
+) -> Iterator[Journal]:
     """Make a run's folder ready, or refuse before any work is done.
 
     Where the body fails, what is done stays for ``resume``; where nothing is, no trace stays.
@@ -112,6 +144,7 @@ def begin(out: Path, asked: dict[str, Any], *, overwrite: bool, resume: bool) ->
         asked: Everything that a run's files depend on, for JSON.
         overwrite: Replace a run that it holds, finished or stopped.
         resume: Go on with a stopped one, if it was asked the same.
+        together: Whether frames are put together too, so that only those before a mark are done.
 
     Raises:
         OutputExistsError: It holds something else.
@@ -137,6 +170,8 @@ def begin(out: Path, asked: dict[str, Any], *, overwrite: bool, resume: bool) ->
             (folder / f"{ASKED}.part").write_bytes(text)
             (folder / f"{ASKED}.part").replace(folder / ASKED)
         journal = Journal(out)
+        if together:
+            journal.forget_unmarked()
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -168,7 +203,7 @@ def _refuse_other(out: Path, asked: bytes) -> None:
 def _remove_stopped(out: Path) -> None:
     """Remove what a stopped run wrote, and nothing else."""
     journal = Journal(out)
-    frames = [msgspec.json.decode(text, type=FrameRecord) for text in journal.frames()]
+    frames = list(journal.records())
     journal.close()
     remove_files(out, [path for frame in frames for path in frame_paths(out, frame)])
     shutil.rmtree(out / FOLDER)

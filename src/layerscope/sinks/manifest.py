@@ -183,6 +183,7 @@ class FrameRecord(Record, frozen=True, kw_only=True):
         time_s: Seconds from the beginning of the video that it is from; null for a picture.
         row: Its place among the run's frames, and so in what holds them all together; null in a run of one.
         folder: Its folder within the run, ``.`` where it is the run's own.
+        picture: Path of a small copy of it within that folder; null if none was written.
         placement: Where it lies in the network's input.
         outputs: Shapes of the network's outputs, batch axis included.
         layers: In the order in which they ran.
@@ -194,6 +195,7 @@ class FrameRecord(Record, frozen=True, kw_only=True):
     time_s: float | None = None
     row: int | None = None
     folder: str
+    picture: str | None = None
     placement: PlacementRecord
     outputs: list[list[int]]
     layers: list[LayerRecord]

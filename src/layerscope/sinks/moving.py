@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Pictures = Iterable[NDArray[np.uint8]]
 
-__all__ = ["MOVING_FORMATS", "write_moving"]
+__all__ = ["CONSTANT_RATE_FACTOR", "MOVING_FORMATS", "WEBP_QUALITY", "of_size", "write_moving"]
 
 CONSTANT_RATE_FACTOR = "18"
 """x264's quality at which lines and letters stay clear; lower is better."""
@@ -84,14 +84,17 @@ def _write_webp(path: Path, pictures: Iterator[NDArray[np.uint8]], fps: float) -
 
 
 def _of_one_size(pictures: Pictures, size_hw: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-    for picture in pictures:
-        if picture.shape[:2] == size_hw:
-            yield np.ascontiguousarray(picture)
-            continue
-        padded = np.full((*size_hw, 3), 255, np.uint8)
-        kept = picture[: size_hw[0], : size_hw[1]]
-        padded[: kept.shape[0], : kept.shape[1]] = kept
-        yield padded
+    return (of_size(picture, size_hw) for picture in pictures)
+
+
+def of_size(picture: NDArray[np.uint8], size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pad an (H, W, 3) picture with white, or cut it, to a height and width."""
+    if picture.shape[:2] == size_hw:
+        return np.ascontiguousarray(picture)
+    padded = np.full((*size_hw, 3), 255, np.uint8)
+    kept = picture[: size_hw[0], : size_hw[1]]
+    padded[: kept.shape[0], : kept.shape[1]] = kept
+    return padded
 
 
 MOVING_FORMATS: dict[str, Callable[[Path, Iterator[NDArray[np.uint8]], float], None]] = {

@@ -17,7 +17,7 @@ from layerscope.hooks.tape import Heard, catch, final_name
 from layerscope.models.survey import tensors_in
 from layerscope.sinks.folders import layer_folders, move_into, staging
 from layerscope.sinks.manifest import FrameRecord, PlacementRecord
-from layerscope.sinks.sink import Target
+from layerscope.sinks.sink import FrameSink, RunSink, Target
 from layerscope.sinks.taken import take_layer
 
 if TYPE_CHECKING:
@@ -121,9 +121,10 @@ def write_frame(
     folder: str,
     encoders: Executor,
     *,
+    sinks: Sequence[Sink],
     beside: Path | None = None,
     row: int | None = None,
-) -> FrameRecord:
+) -> tuple[FrameRecord, dict[str, dict[str, Any]]]:
     """Write one frame's files beside their place and move them there when all are whole.
 
     Args:
@@ -131,10 +132,16 @@ def write_frame(
         out: The run's folder.
         folder: The frame's folder within it; ``.`` where it is the run's own.
         encoders: Who encodes and writes.
+        sinks: Where its maps go.
         beside: Where to write first, on the same file system; None: in ``out``.
         row: The frame's place among the run's.
+
+    Returns:
+        Its record, and kinds to layers to what the sinks of the whole run are to be given.
     """
     folders = layer_folders(passed.taken)
+    gathering = {sink.kind for sink in sinks if isinstance(sink, RunSink)}
+    picture = None
     with as_output_errors(out), staging(beside or out) as staged:
         started = {
             (layer, kind): encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
@@ -143,16 +150,24 @@ def write_frame(
         }
         _wait(started.values())
         paths: dict[str, dict[str, str]] = {layer: {} for layer in passed.taken}
+        pieces: dict[str, dict[str, Any]] = {kind: {} for kind in gathering}
         for (layer, kind), future in started.items():
-            paths[layer][kind] = future.result()
+            if kind in gathering:
+                pieces[kind][layer] = future.result()
+            else:
+                paths[layer][kind] = future.result()
+        for sink in sinks:
+            if isinstance(sink, FrameSink):
+                picture = sink.end_frame(staged, passed.frame) or picture
         move_into(staged, out / folder)
     placement = passed.placement
-    return FrameRecord(
+    record = FrameRecord(
         name=passed.frame.name,
         file=passed.frame.path.name if passed.frame.path else None,
         time_s=passed.frame.time_s,
         row=row,
         folder=folder,
+        picture=picture,
         placement=PlacementRecord(
             frame_hw=placement.frame_hw,
             input_hw=placement.input_hw,
@@ -163,9 +178,10 @@ def write_frame(
         layers=[item.record(layer, paths[layer]) for layer, item in passed.taken.items()],
         silent=list(passed.silent),
     )
+    return record, pieces
 
 
-def _wait(futures: Collection[Future[str]]) -> None:
+def _wait(futures: Collection[Future[Any]]) -> None:
     """Wait until nothing is being written any more; after a first failure, what has not begun is dropped."""
     wait(futures, return_when=FIRST_EXCEPTION)
     if any(future.done() and future.exception() for future in futures):

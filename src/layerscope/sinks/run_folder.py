@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ from layerscope.errors import RunFolderError, nearest
 from layerscope.sinks.manifest import FILE_NAME, FrameRecord, LayerRecord, Manifest
 from layerscope.sinks.manifest_file import Opened, open_manifest
 from layerscope.sinks.tensors import read_tensor
+from layerscope.sinks.tiles import PACKED
+from layerscope.sinks.zarr_store import read_row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +75,8 @@ class Run(Mapping[str, "RunFrame"]):
             some = ", ".join(itertools.islice(self, 6)) + (", ..." if len(self) > 6 else "")
             raise RunFolderError(f"{self.folder} has no frame {name!r}, only {some}{nearest(name, self)}")
         record = self._opened.frame(name)
-        return RunFrame(self.folder / record.folder, record)
+        stores = {layer: self.folder / path for layer, path in self.head.series.get("zarr", {}).items()}
+        return RunFrame(self.folder / record.folder, record, stores)
 
     def __contains__(self, name: object) -> bool:
         return name in self._opened.places
@@ -88,12 +93,20 @@ class Run(Mapping[str, "RunFrame"]):
 
 
 class RunFrame(Mapping[str, "RunLayer"]):
-    """One frame of a run: layer names to what was written, in the order in which the layers ran."""
+    """One frame of a run: layer names to what was written, in the order in which the layers ran.
 
-    def __init__(self, folder: Path, record: FrameRecord) -> None:
+    Attributes:
+        folder: Its folder.
+        record: What the manifest says of it.
+    """
+
+    def __init__(self, folder: Path, record: FrameRecord, stores: Mapping[str, Path] | None = None) -> None:
         self.folder = folder
         self.record = record
-        self._layers = {layer.layer: RunLayer(folder, layer) for layer in record.layers}
+        stores = stores or {}
+        self._layers = {
+            layer.layer: RunLayer(folder, layer, stores.get(layer.layer), record.row or 0) for layer in record.layers
+        }
 
     def __getitem__(self, layer: str) -> RunLayer:
         if layer not in self._layers:
@@ -118,9 +131,10 @@ class RunLayer:
         record: What the manifest says of it.
     """
 
-    def __init__(self, folder: Path, record: LayerRecord) -> None:
+    def __init__(self, folder: Path, record: LayerRecord, store: Path | None = None, row: int = 0) -> None:
         self.folder = folder
         self.record = record
+        self._store, self._row = store, row
 
     @property
     def channels(self) -> int:
@@ -129,12 +143,20 @@ class RunLayer:
 
     @property
     def paths(self) -> list[Path]:
-        """Every picture file, tiles first, in the order of the channels."""
-        tiles = [self.tile_path(channel) for channel in range(self.channels)] if self.record.tiles else []
+        """Every file, tiles first, in the order of the channels."""
+        if self.is_packed:
+            tiles = [self.folder / PACKED]
+        else:
+            tiles = [self.tile_path(channel) for channel in range(self.channels)] if self.record.tiles else []
         return tiles + [self.folder / path for path in self.record.files.values()]
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether its tiles lie in one file with those of the other layers."""
+        return self.record.tiles is not None and self.record.tiles.startswith(f"{PACKED}/")
+
     def tile_path(self, channel: int) -> Path:
-        """Return the file of a channel's tile.
+        """Return the file of a channel's tile; where tiles are packed, its place in ``tiles.zip``.
 
         Raises:
             RunFolderError: No tiles were written, or there is no such channel.
@@ -147,7 +169,15 @@ class RunLayer:
 
     def tile(self, channel: int) -> Image:
         """Open a channel's tile."""
-        return _open(self.tile_path(channel))
+        path = self.tile_path(channel)
+        if not self.is_packed:
+            return _open(path)
+        archive = self.folder / PACKED
+        try:
+            with zipfile.ZipFile(archive) as tiles:
+                return _open(io.BytesIO(tiles.read(path.relative_to(archive).as_posix())), path)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise RunFolderError(f"{archive}: cannot be read ({error})") from None
 
     def picture(self, kind: str = "sheets") -> Image:
         """Open the layer's sheet, overlay or reduction."""
@@ -159,35 +189,40 @@ class RunLayer:
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """Read the values themselves, (C, H, W) float32; ``write`` must have named ``tensors``.
+        """Read the values themselves, (C, H, W) float32; ``write`` must have named ``tensors`` or ``zarr``.
 
         Raises:
             RunFolderError: This run kept no tensors, or the file is damaged.
         """
-        if "tensors" not in self.record.files:
-            raise RunFolderError(f"{self.record.layer}: this run kept no values; write=['tensors'] keeps them")
-        return read_tensor(self.folder / self.record.files["tensors"])
+        if "tensors" in self.record.files:
+            return read_tensor(self.folder / self.record.files["tensors"])
+        if self._store is not None:
+            return read_row(self._store, self._row)
+        raise RunFolderError(f"{self.record.layer}: this run kept no values; write=['tensors'] or ['zarr'] keeps them")
 
 
 def frame_paths(out: Path, frame: FrameRecord) -> list[Path]:
     """List the files of a frame of a run in ``out``."""
-    return [path for layer in RunFrame(out / frame.folder, frame).values() for path in layer.paths]
+    folder = out / frame.folder
+    paths = [path for layer in RunFrame(folder, frame).values() for path in layer.paths]
+    return list(dict.fromkeys(paths)) + ([folder / frame.picture] if frame.picture else [])
 
 
 def count_files(frame: FrameRecord) -> int:
     """Count the files of a frame."""
-    return sum(
-        len(layer.files) + (len(layer.channels.constant) if layer.tiles and layer.channels else 0)
-        for layer in frame.layers
-    )
+    layers = list(RunFrame(Path(), frame).values())
+    tiles = sum(layer.channels for layer in layers if layer.record.tiles and not layer.is_packed)
+    packed = any(layer.is_packed for layer in layers)
+    return tiles + packed + sum(len(layer.record.files) for layer in layers) + (frame.picture is not None)
 
 
-def _open(path: Path) -> Image:
+def _open(file: Path | io.BytesIO, path: Path | None = None) -> Image:
+    """Read a picture; errors name ``path``, by default the file itself."""
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             picture.load()
             return picture
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be read ({error})") from None
+        raise RunFolderError(f"{path or file}: cannot be read ({error})") from None

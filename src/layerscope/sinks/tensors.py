@@ -11,6 +11,7 @@ from layerscope.hooks.feature_map import as_plain
 from layerscope.render import to_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from layerscope.render import Scaled
     from layerscope.sinks.sink import Target, Write
 
-__all__ = ["TENSOR_TYPES", "Tensors", "read_tensor"]
+__all__ = ["TENSOR_TYPES", "Tensors", "as_type", "from_eight_bits", "read_tensor", "to_eight_bits"]
 
 TENSOR_TYPES = ("f32", "f16", "q8")
 """As captured in single precision; in half precision; in 8 bits between each channel's smallest and largest value."""
@@ -49,7 +50,7 @@ class Tensors:
     def take(self, feature_map: FeatureMap, scaled: Scaled | None) -> Write:  # noqa: ARG002
         """Copy the values."""
         values = as_plain(feature_map.values.detach())
-        arrays = _eight_bits(values) if self.tensor_type == "q8" else {"values": _copied(values, self.tensor_type)}
+        arrays = to_eight_bits(values) if self.tensor_type == "q8" else {"values": as_type(values, self.tensor_type)}
 
         def write(target: Target) -> str:
             from safetensors.numpy import save_file
@@ -77,20 +78,26 @@ def read_tensor(path: Path) -> NDArray[np.float32]:
         values = arrays["values"]
     except (OSError, SafetensorError, KeyError) as error:
         raise RunFolderError(f"{path}: cannot be read ({error})") from None
-    if "scale" in arrays:
-        by_channel = (-1, *[1] * (values.ndim - 1))
-        values = values * arrays["scale"].reshape(by_channel) + arrays["offset"].reshape(by_channel)
-    return values.astype(np.float32)
+    return from_eight_bits(arrays) if "scale" in arrays else values.astype(np.float32)
 
 
-def _copied(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16]:
+def as_type(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16]:
+    """Copy values as ``f32`` or ``f16``; as single precision too where half cannot hold them."""
     array = np.array(values.float().cpu().numpy(), order="C", copy=True)  # safetensors writes memory as it lies
     fits = tensor_type == "f16" and not (np.abs(array[np.isfinite(array)]) > LARGEST_HALF).any()
     return array.astype(np.float16) if fits else array
 
 
-def _eight_bits(values: Tensor) -> dict[str, NDArray[np.generic]]:
+def to_eight_bits(values: Tensor) -> dict[str, NDArray[np.generic]]:
+    """Copy values as ``values`` of 8 bits, with ``scale`` and ``offset`` for every entry of the first axis."""
     scaled = to_bytes(values.reshape(len(values), 1, -1) if values.ndim else values.reshape(1, 1, 1), "channel")
     low, high = scaled.low.astype(np.float32), scaled.high.astype(np.float32)
     levels = np.ascontiguousarray(scaled.bytes.cpu().numpy()).reshape(tuple(values.shape))
     return {"values": levels, "scale": (high - low) / 255, "offset": low}
+
+
+def from_eight_bits(arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    """Turn what ``to_eight_bits`` made back into values."""
+    by_channel = (-1, *[1] * (arrays["values"].ndim - 1))
+    scale, offset = (arrays[name].astype(np.float32).reshape(by_channel) for name in ("scale", "offset"))
+    return arrays["values"].astype(np.float32) * scale + offset

@@ -1,8 +1,9 @@
-"""Every channel to its own file: ``<layer>/out<channel>.jpg``."""
+"""Every channel to its own file: ``<layer>/out<channel>.jpg``, or all of a frame into ``tiles.zip``."""
 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,24 @@ from layerscope.render.colour import is_grey
 from layerscope.sinks.png import encode_png
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from layerscope.hooks import FeatureMap
+    from layerscope.inputs import Frame
     from layerscope.render import Scaled
     from layerscope.sinks.sink import Target, Write
 
-__all__ = ["TILE_FORMATS", "Encoder", "Tiles", "encode_recipe_jpeg"]
+__all__ = ["PACKED", "PACKS", "TILE_FORMATS", "Encoder", "Tiles", "encode_recipe_jpeg"]
 
 Encoder = Callable[["NDArray[np.uint8]"], bytes]
 """(H, W) or (H, W, 3) RGB uint8 to the bytes of a picture file."""
 
 JPEG_QUALITY = 95
+
+PACKS = ("zip",)
+PACKED = "tiles.zip"
 
 
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -57,30 +64,51 @@ class Tiles:
         suffix: ``jpg``, ``png`` or ``webp``.
         colormap: ``grey`` gives pictures of one channel, any other colour.
         encode: Replaces the format's own encoder.
+        pack: ``zip``: all tiles of a frame into one file, not compressed again; None: each is a file.
     """
 
     kind = "tiles"
     draws = True
 
-    def __init__(self, suffix: str = "jpg", colormap: str = "grey", encode: Encoder | None = None) -> None:
+    def __init__(
+        self, suffix: str = "jpg", colormap: str = "grey", encode: Encoder | None = None, *, pack: str | None = None
+    ) -> None:
         self.suffix = suffix
         self.colormap = colormap
         self.encode = encode or TILE_FORMATS[suffix]
+        self.pack = pack
+        self._packed: dict[Path, dict[str, list[bytes]]] = {}
 
     def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
         """Keep the bytes."""
         levels = drawable(scaled, feature_map.axes)
 
         def write(target: Target) -> str:
+            tiles = levels if is_grey(self.colormap) else apply_colormap(levels, self.colormap)
+            encoded = (self.encode(np.ascontiguousarray(tile)) for tile in tiles)
+            path = f"{target.layer_folder}/out{{channel}}.{self.suffix}"
+            if self.pack:
+                self._packed.setdefault(target.folder, {})[path] = list(encoded)
+                return f"{PACKED}/{path}"
             folder = target.folder / target.layer_folder
             folder.mkdir()
-            tiles = levels if is_grey(self.colormap) else apply_colormap(levels, self.colormap)
-            for channel, tile in enumerate(tiles):
+            for channel, content in enumerate(encoded):
                 with open(f"{folder}/out{channel}.{self.suffix}", "wb", buffering=0) as stream:  # noqa: PTH123 - thousands
-                    stream.write(self.encode(np.ascontiguousarray(tile)))
-            return f"{target.layer_folder}/out{{channel}}.{self.suffix}"
+                    stream.write(content)
+            return path
 
         return write
+
+    def end_frame(self, folder: Path, frame: Frame) -> None:  # noqa: ARG002
+        """Write the packed tiles of a frame."""
+        layers = self._packed.pop(folder, None)
+        if layers is None:
+            return
+        with zipfile.ZipFile(folder / PACKED, "w", zipfile.ZIP_STORED) as archive:
+            for path, tiles in sorted(layers.items()):
+                for channel, content in enumerate(tiles):
+                    # Entries named so carry no time of day, so equal runs give equal files.
+                    archive.writestr(zipfile.ZipInfo(path.replace("{channel}", str(channel))), content)
 
 
 def _by_pillow(pixels: NDArray[np.uint8], name: str, **options: object) -> bytes:

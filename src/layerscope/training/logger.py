@@ -29,6 +29,7 @@ from layerscope.sinks.manifest import NetworkRecord, describe_run
 from layerscope.sinks.manifest_file import write_manifest
 from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
 from layerscope.sinks.run_folder import Run, open_run
+from layerscope.sinks.sink import RunSink
 from layerscope.training.timeline import FILE_NAME, StepRecord, describe_timeline, open_timeline, write_timeline
 from layerscope.training.undisturbed import undisturbed
 
@@ -106,6 +107,8 @@ class MapLogger:
         self.every = _checked(every)
         self._drawing = Drawing(write=tuple(write), scale=scale, colormap=colormap, tensor_type=tensor_type)
         self._sinks = self._drawing.sinks()
+        if together := [sink.kind for sink in self._sinks if isinstance(sink, RunSink)]:
+            raise OptionError(f"write: {', '.join(together)} put a whole run together; training is logged by steps")
         self._tensorboard, self._wandb = tensorboard, wandb
         self._preparation: Preparation | None = None
         self._call: Callable[[nn.Module, Tensor], Any] | None = None
@@ -189,8 +192,11 @@ class MapLogger:
         """Write the run of one step, which appears only when it is whole."""
         workers = min(8, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers) as encoders, as_output_errors(out), staging(out) as staged:
+            alone = len(passed) == 1
             records = [
-                write_frame(item, staged, "." if len(passed) == 1 else frame_folder(item.frame.name), encoders)
+                write_frame(item, staged, "." if alone else frame_folder(item.frame.name), encoders, sinks=self._sinks)[
+                    0
+                ]
                 for item in passed
             ]
             manifest = describe_run(self._record, self._preparation, self._drawing, self._sinks, records, {})
