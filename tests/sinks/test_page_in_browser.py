@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -168,6 +169,14 @@ def test_a_channel_that_is_chosen_shows_its_tile_and_its_numbers(shown: Shown, r
     shown.page.get_by_role("button", name="Channel 3", exact=True).click()
     assert tile.get_attribute("src") == "sp%20ace/2_shortcut/out3.png"
     assert shown.page.locator("#rows [aria-selected=true]").get_attribute("id") == "channel-3"
+    looks = "[...document.querySelectorAll('.tiles button')].map(tile => getComputedStyle(tile).backgroundColor)"
+    *others, chosen = shown.page.evaluate(looks)
+    assert len(set(others)) == 1
+    assert chosen != others[0]
+    shown.page.set_viewport_size({"width": 900, "height": 400})
+    shown.press(",", ",", ",", ".", ".", ".")
+    tile_y, stage_y = (shown.page.locator(box).bounding_box() for box in (".tiles [aria-pressed=true]", "#stage"))
+    assert stage_y["y"] <= tile_y["y"] < stage_y["y"] + stage_y["height"]
     shown.wait("[...document.querySelectorAll('.tiles img')].every(i => i.naturalWidth === 32)")
 
 
@@ -278,19 +287,16 @@ def test_a_video_is_at_the_chosen_frame_and_the_frame_follows_it(browser: Any, r
             picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    series = {"video": {"5_shortcut": "video/5_shortcut.mp4"}}
+    series = {"video/channel3": {"5_shortcut": "video/5_shortcut.mp4"}}
     write_page(run.folder / "index.html", msgspec.structs.replace(run.head, series=series), run.manifest.frames)
-    shown = Shown(browser, run.folder / "index.html", "#layer=5_shortcut&kind=video")
-    level = """() => {
-        const video = document.querySelector("video");
-        if (!video || video.readyState < 2 || video.seeking) return null;
-        const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
-        const context = canvas.getContext("2d");
-        context.drawImage(video, 0, 0);
-        try { return context.getImageData(32, 32, 1, 1).data[0]; } catch { return video.currentTime * 500; }
-    }"""
+    shown = Shown(browser, run.folder / "index.html", "#layer=5_shortcut&kind=video/channel3")
+    shown.page.get_by_role("button", name="Video: channel 3", pressed=True).wait_for()
     shown.press("ArrowRight", "ArrowRight", "ArrowRight")
-    shown.wait(f"Math.abs(({level})() - 150) < 30")
+    shown.wait("(v => Math.abs(v.currentTime - 0.35) < 0.01 && !v.seeking)(document.querySelector('video'))")
+    shown.page.evaluate("document.querySelector('video').controls = false")
+    shown.page.wait_for_timeout(200)
+    with Image.open(io.BytesIO(shown.page.locator("video").screenshot())) as picture:
+        assert picture.convert("L").getpixel((picture.width // 2, picture.height // 4)) == pytest.approx(150, abs=8)
     shown.page.evaluate("document.querySelector('video').currentTime = 0.12")
     shown.wait("document.querySelector('#place').textContent.startsWith('2 ')")
     shown.check()

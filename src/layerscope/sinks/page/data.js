@@ -52,7 +52,14 @@ const TITLES = {
   sheets: "Sheet", tiles: "Tiles", overlays: "Overlay", reductions: "Reduction", video: "Video", webp: "Animation",
   input: "Input",
 };
-const titleOf = (view) => TITLES[view.kind] ?? view.kind;
+
+/** A kind's title; what holds all frames together may be named after what it shows: `video/sheets`, `webp/channel7`. */
+function titleOf({ kind }) {
+  const [first, shown] = kind.split("/");
+  const title = TITLES[first] ?? first;
+  if (shown === undefined) return title;
+  return `${title}: ${TITLES[shown]?.toLowerCase() ?? shown.replace(/(?=\d+$)/, " ")}`;
+}
 
 function typeOf(path) {
   if (/\.(png|jpe?g|webp|gif|avif)$/i.test(path)) return "image";
@@ -70,7 +77,7 @@ function views(layer) {
   }
   if (pictures[state.frame]) found.push({ kind: "input", path: pictures[state.frame] });
   const order = Object.keys(TITLES);
-  const place = ({ kind }) => (order.includes(kind) ? order.indexOf(kind) : order.length - 1.5);
+  const place = ({ kind }) => (kind.split("/")[0] in TITLES ? order.indexOf(kind.split("/")[0]) : order.length - 1.5);
   return found.map((view) => ({ type: typeOf(view.path), ...view })).sort((a, b) => place(a) - place(b));
 }
 
