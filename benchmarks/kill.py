@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -26,9 +27,13 @@ import torch
 from PIL import Image
 
 import layerscope as ls
+from layerscope.sinks import gathered
 from layerscope.sinks.journal import FOLDER
 
-WRITE = ("tiles", "sheets", "tensors")
+WRITE = ("tiles", "sheets", "tensors", "zarr", "video", "webp", "tensorboard", "html")
+FLUSH_EVERY = 8
+"""Frames from one flush to the next: fewer than in earnest, so that kills come between flushes."""
+
 SIDE_PX = 96
 
 
@@ -99,6 +104,7 @@ def _start(out: Path, write: list[str], batch: int, *, resume: bool) -> int:
         status = 1
         try:
             warnings.simplefilter("ignore")
+            gathered.FLUSH_EVERY = FLUSH_EVERY
             net = ls.load("demo", device="cpu", size=SIDE_PX)
             ls.run(net, "pictures", out=out, write=write, batch=batch, threads=2, resume=resume)
             status = 0
@@ -125,8 +131,17 @@ def _look_for_partial_files(out: Path) -> None:
             from safetensors.numpy import load_file
 
             load_file(path)
+        elif path.suffix == ".mp4":
+            import av
+
+            with av.open(str(path)) as container:
+                assert sum(1 for _ in container.decode(video=0)), path
+        elif path.name == "index.html":
+            assert path.read_text().rstrip().endswith("</html>"), path
         elif path.name == "manifest.json":
             ls.open_run(out)
+        elif path.name == "zarr.json":
+            json.loads(path.read_bytes())
 
 
 def digest(folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import layerscope as ls
+from kill import digest
 from layerscope.cli import app
 
 if TYPE_CHECKING:
@@ -246,6 +248,23 @@ def test_a_real_process_ends_with_the_code_and_no_traceback(tiny_cfg: Path) -> N
     assert bad.stderr.splitlines()[-1] == "error: no such file: gone.png"
     good = subprocess.run([*command, "photo.png"], capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stderr
+
+
+def test_a_log_tells_what_happened_and_when_and_leaves_the_folder_alone(tiny_cfg: Path) -> None:
+    Path("bad.png").write_text("no picture")
+    call("run", f"darknet:{tiny_cfg}", "photo.png", "bad.png", "--quiet", "--log", "log.txt", "-o", "logged")
+    call("detect", "demo", "--log", "log.txt", "--quiet")
+    call("run", f"darknet:{tiny_cfg}", "photo.png", "--resize", "bend", "--log", "log.txt", "-o", "other")
+    lines = Path("log.txt").read_text().splitlines()
+    assert all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR) ", line) for line in lines)
+    said = [line.split(" ", 3)[3] for line in lines]
+    assert any(re.match(r"2 of 2 frames, 12 files, [\d.]+ frames/s$", line) for line in said)
+    assert any(line.startswith("bad.png: ") for line in said)
+    assert any(re.match(r"done in [\d.]+ s$", line) for line in said)
+    assert any(line.startswith("resize='bend'") for line in said)
+    call("run", f"darknet:{tiny_cfg}", "photo.png", "bad.png", "--quiet", "-o", "plain")
+    assert digest(Path("logged")) == digest(Path("plain"))
+    assert call("run", f"darknet:{tiny_cfg}", "photo.png", "--log", "no/such/folder/log.txt").exit_code == 1
 
 
 def test_completion_is_offered() -> None:

@@ -43,6 +43,7 @@ def detect(
     device: o.Device = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
+    log: o.Log = None,  # noqa: ARG001 - for readable_errors
 ) -> None:
     """Find things and draw their boxes.
 

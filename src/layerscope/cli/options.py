@@ -154,6 +154,9 @@ MaxPixels = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
 Json = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout, all else on stderr.")]
+Log = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="Append what happens, with times and durations, to a file.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary, no warnings; errors only.")]
 
 

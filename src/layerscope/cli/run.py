@@ -127,6 +127,7 @@ def run(
     device: o.Device = "auto",
     json: o.Json = False,
     quiet: o.Quiet = False,
+    log: o.Log = None,  # noqa: ARG001 - for readable_errors
 ) -> None:
     """Write every channel of layers as pictures.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from layerscope.sinks.manifest import FrameRecord, Manifest
     from layerscope.sinks.sink import Sink
 
-__all__ = ["Gathered", "show_times"]
+__all__ = ["FLUSH_EVERY", "Gathered", "show_times"]
 
 
 class Gathered:
