@@ -17,12 +17,12 @@ from layerscope.render import (
     channel_statistics,
     default_colormap,
     draw_overlay,
-    draw_sheet,
     reduce_channels,
     to_bytes,
 )
 from layerscope.render.colour import is_grey
 from layerscope.render.lines import draw_lines
+from layerscope.render.sheet import sheet_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,9 +127,12 @@ class FeatureMap:
             sort: Put the channels with the highest ``max``, ``mean``, ``range`` or share of ``zeros`` first; the
                 sheet says so. None: tile n is channel n.
         """
+        from PIL import Image
+
         scaled = self.scaled(scale)
         order = None if sort is None else self._order(sort)
-        return draw_feature_sheet(scaled, self.layer, self.axes, colormap=colormap, order=order, sort=sort)
+        pixels = draw_feature_sheet(scaled, self.layer, self.axes, colormap=colormap, order=order, sort=sort)
+        return Image.fromarray(pixels)
 
     def overlay(
         self,
@@ -268,7 +271,7 @@ def draw_feature_sheet(
     colormap: str | None = None,
     order: NDArray[np.int64] | None = None,
     sort: str | None = None,
-) -> Image:
+) -> NDArray[np.uint8]:
     """Draw the sheet of a scaled layer, with a header that says what is seen.
 
     Args:
@@ -278,14 +281,17 @@ def draw_feature_sheet(
         colormap: None: what suits the scale.
         order: Channel numbers in the order in which to draw them; None: as they are.
         sort: What the order is by, for the header.
+
+    Returns:
+        (H, W) uint8 where everything on it is grey, else (H, W, 3) RGB.
     """
     tiles = drawable(scaled, axes)
     marks = channel_marks(scaled.extent, single_cell=tiles.shape[1:] == (1, 1))
-    labels = [str(channel) for channel in range(len(tiles))]
+    labels = None
     if order is not None:
         tiles = tiles[order]
-        marks, labels = [marks[i] for i in order], [labels[i] for i in order]
-    return draw_sheet(
+        marks, labels = [marks[i] for i in order], [str(i) for i in order]
+    return sheet_pixels(
         tiles,
         header=sheet_header(scaled, layer, axes, sort),
         labels=labels,

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from layerscope.errors import InputError, OptionError
-from layerscope.render.colour import apply_colormap, is_grey
+from layerscope.render.colour import apply_colormap, colormap_table, is_grey
 from layerscope.render.header import draw_header
 from layerscope.render.layout import SheetLayout, sheet_layout
-from layerscope.render.text import clip_text, stamp, text_mask
+from layerscope.render.text import blend_levels, clip_text, line_height, stamp, text_mask, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["draw_sheet"]
+__all__ = ["draw_sheet", "sheet_pixels"]
 
 _PAPER_LEVEL, _BORDER_LEVEL, _LABEL_LEVEL, _CHIP_LEVEL = 255, 190, 60, 70
+
+_BLOCK_CELLS = 1 << 17
 
 
 def draw_sheet(
@@ -65,10 +69,40 @@ def draw_sheet(
     >>> draw_sheet(np.zeros((5, 2, 2), np.uint8), header=["stem"]).mode
     'L'
     """
+    pixels = sheet_pixels(
+        tiles,
+        header=header,
+        labels=labels,
+        marks=marks,
+        colormap=colormap,
+        value_range=value_range,
+        columns=columns,
+        tile_px=tile_px,
+        gap_px=gap_px,
+        max_px=max_px,
+    )
+    return Image.fromarray(pixels)
+
+
+def sheet_pixels(
+    tiles: NDArray[np.uint8],
+    *,
+    header: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+    marks: Sequence[str] | None = None,
+    colormap: str = "grey",
+    value_range: tuple[float, float] | None = None,
+    columns: int | None = None,
+    tile_px: int | None = None,
+    gap_px: int = 6,
+    max_px: int = 4096,
+) -> NDArray[np.uint8]:
+    """Draw a sheet as ``draw_sheet`` does, and leave it an array.
+
+    Returns:
+        (H, W) uint8 where everything on it is grey, else (H, W, 3) RGB.
+    """
     tiles = _checked(tiles, labels, marks)
-    if tiles.ndim == 3 and not is_grey(colormap):
-        tiles = apply_colormap(tiles, colormap)
-    in_grey = tiles.ndim == 3 and (value_range is None or is_grey(colormap))
     layout = sheet_layout(
         len(tiles),
         (tiles.shape[1], tiles.shape[2]),
@@ -80,13 +114,19 @@ def draw_sheet(
         gap_px=gap_px,
         max_px=max_px,
     )
-    if tiles.ndim == 3 and not in_grey:
-        tiles = np.repeat(tiles[..., None], 3, axis=3)
-    canvas = np.full((*layout.size_hw, *tiles.shape[3:]), _PAPER_LEVEL, np.uint8)
+    bands = 3 if tiles.ndim == 4 or not is_grey(colormap) else 1
+    height, width = layout.size_hw
+    # Everything that comes in rows is copied as rows of bytes, whatever number of them makes a pixel.
+    rows = np.full((height, width * bands), _PAPER_LEVEL, np.uint8)
+    canvas = rows if bands == 1 else rows.reshape(height, width, bands)
     draw_header(canvas, layout.header, layout.header_yx, colormap=colormap, value_range=value_range)
-    _place_tiles(canvas, tiles, layout, border=gap_px >= 3)
-    _write_labels(canvas, layout, labels, marks)
-    return Image.fromarray(canvas)
+    if len(tiles):
+        _place_tiles(rows, tiles, layout, colormap, border=gap_px >= 3)
+        if layout.label_band_px:
+            names = tuple(map(str, range(len(tiles)))) if labels is None else tuple(labels)
+            _write_labels(rows, names, layout, bands)
+            _write_marks(canvas, names, marks or (), layout)
+    return canvas
 
 
 def _checked(tiles: NDArray[np.uint8], labels: Sequence[str] | None, marks: Sequence[str] | None) -> NDArray[np.uint8]:
@@ -100,46 +140,46 @@ def _checked(tiles: NDArray[np.uint8], labels: Sequence[str] | None, marks: Sequ
     return tiles
 
 
-def _place_tiles(canvas: NDArray[np.uint8], tiles: NDArray[np.uint8], layout: SheetLayout, *, border: bool) -> None:
-    """Draw all tiles: the full rows in one assignment, then what the last row has."""
-    full = layout.count // layout.columns
-    factor = layout.factor
-    if factor is None:
-        tiles = _reduce_tiles(tiles, layout.tile_hw)
+def _place_tiles(
+    rows: NDArray[np.uint8], tiles: NDArray[np.uint8], layout: SheetLayout, colormap: str, *, border: bool
+) -> None:
+    """Draw all tiles, some rows of the grid at a time: what is made on the way stays in the processor's cache."""
+    full, rest = divmod(layout.count, layout.columns)
+    step = max(1, _BLOCK_CELLS // (layout.columns * layout.map_hw[0] * layout.map_hw[1]))
+    blocks = [(row, min(step, full - row), layout.columns) for row in range(0, full, step)]
+    if rest:
+        blocks.append((full, 1, rest))
     height, width = layout.tile_hw
-    for first_row, rows, columns in ((0, full, layout.columns), (full, 1, layout.count % layout.columns)):
-        if rows * columns == 0:
-            continue
-        top = layout.origin_yx[0] + first_row * layout.pitch_hw[0]
-        left = layout.origin_yx[1]
+    for row, down, across in blocks:
+        y, x = layout.tile_yx(row * layout.columns)
         if border:
-            cells = _cell_view(canvas, (top - 1, left - 1), layout, rows, columns, (height + 2, width + 2))
-            cells[...] = _BORDER_LEVEL
-        cells = _cell_view(canvas, (top, left), layout, rows, columns, (height, width))
-        first = first_row * layout.columns
-        block = tiles[first : first + rows * columns].reshape(rows, columns, *tiles.shape[1:])
-        if factor is not None:
-            block = block.repeat(factor, axis=3) if factor > 1 else block
-            block = block.repeat(factor, axis=2) if factor > 1 else block
-        cells[...] = block
+            _cells(rows, (y - 1, x - 1), layout, (down, across), (height + 2, width + 2))[...] = _BORDER_LEVEL
+        block = _wide_rows(tiles[row * layout.columns :][: down * across], colormap, layout)
+        cells = _cells(rows, (y, x), layout, (down, across), (height, width))
+        lines = block.shape[1]
+        cells.reshape(down, across, lines, height // lines, -1)[...] = block.reshape(down, across, lines, 1, -1)
 
 
-def _cell_view(
-    canvas: NDArray[np.uint8],
-    corner_yx: tuple[int, int],
-    layout: SheetLayout,
-    rows: int,
-    columns: int,
-    size_hw: tuple[int, int],
-) -> NDArray[np.uint8]:
-    """View equal rectangles of a canvas, one a cell, as (rows, columns, height, width, ...)."""
-    down, across = layout.pitch_hw
-    target = canvas[corner_yx[0] :, corner_yx[1] :]
-    return np.lib.stride_tricks.as_strided(
-        target,
-        shape=(rows, columns, *size_hw, *canvas.shape[2:]),
-        strides=(target.strides[0] * down, target.strides[1] * across, *target.strides),
-    )
+def _wide_rows(tiles: NDArray[np.uint8], colormap: str, layout: SheetLayout) -> NDArray[np.uint8]:
+    """Colour some tiles and bring them to the width that they are drawn with.
+
+    Returns:
+        (C, H, bytes) uint8: rows of cells, still to be repeated downward where tiles are enlarged, or of pixels
+        where they are reduced.
+    """
+    factor = layout.factor
+    if tiles.ndim == 3 and factor is not None and factor > 1:
+        # Looked up in a table of colours that are as wide as a cell already.
+        table = np.arange(256, dtype=np.uint8)[:, None] if is_grey(colormap) else colormap_table(colormap)
+        tiles = np.take(np.tile(table, (1, factor)), tiles, axis=0)
+    else:
+        if tiles.ndim == 3 and not is_grey(colormap):
+            tiles = apply_colormap(tiles, colormap)
+        if factor is None:
+            tiles = _reduce_tiles(tiles, layout.tile_hw)
+        elif factor > 1:
+            tiles = tiles.repeat(factor, axis=2)
+    return tiles.reshape(*tiles.shape[:2], -1)
 
 
 def _reduce_tiles(tiles: NDArray[np.uint8], tile_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -149,28 +189,67 @@ def _reduce_tiles(tiles: NDArray[np.uint8], tile_hw: tuple[int, int]) -> NDArray
     return np.stack(reduced)
 
 
-def _write_labels(
-    canvas: NDArray[np.uint8],
+def _cells(
+    rows: NDArray[np.uint8],
+    corner_yx: tuple[int, int],
     layout: SheetLayout,
-    labels: Sequence[str] | None,
-    marks: Sequence[str] | None,
-) -> None:
-    """Write each tile's label above it, and its mark beside the label as a dark chip."""
+    grid: tuple[int, int],
+    size_hw: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """View equal rectangles of a sheet, one a cell, as (rows, columns, height, bytes of a width)."""
+    bands = rows.shape[1] // layout.size_hw[1]
+    target = rows[corner_yx[0] :, corner_yx[1] * bands :]
+    line = target.strides[0]
+    return np.lib.stride_tricks.as_strided(
+        target,
+        shape=(*grid, size_hw[0], size_hw[1] * bands),
+        strides=(line * layout.pitch_hw[0], layout.pitch_hw[1] * bands, line, 1),
+    )
+
+
+def _write_labels(rows: NDArray[np.uint8], labels: tuple[str, ...], layout: SheetLayout, bands: int) -> None:
+    """Write each tile's label above it."""
+    y, x = layout.tile_yx(0)
+    pitch = layout.pitch_hw[1]
+    drawn = _label_rows(labels, layout.columns, pitch, pitch - layout.gap_px, layout.label_px, bands)
+    place = _cells(
+        rows, (y - layout.label_band_px, x), layout, (layout.rows, 1), (drawn.shape[1], layout.columns * pitch)
+    )
+    place[:, 0] = drawn
+
+
+@lru_cache(maxsize=32)
+def _label_rows(
+    labels: tuple[str, ...], columns: int, pitch_px: int, room_px: int, size_px: int, bands: int
+) -> NDArray[np.uint8]:
+    """Draw the labels of all tiles, which are the same for every frame.
+
+    Returns:
+        (rows, line height, width * bands) uint8, read-only.
+    """
+    cover = np.zeros((math.ceil(len(labels) / columns), line_height(size_px), columns * pitch_px), np.uint8)
+    for index, label in enumerate(labels):
+        row, column = divmod(index, columns)
+        mask = text_mask(clip_text(label, size_px, room_px), size_px)
+        cover[row, :, column * pitch_px : column * pitch_px + mask.shape[1]] = mask
+    drawn = blend_levels(_LABEL_LEVEL)[cover].repeat(bands, axis=2)
+    drawn.flags.writeable = False
+    return drawn
+
+
+def _write_marks(canvas: NDArray[np.uint8], labels: Sequence[str], marks: Sequence[str], layout: SheetLayout) -> None:
+    """Write a tile's mark beside its label, as a dark chip."""
     size = layout.label_px
     room = layout.pitch_hw[1] - layout.gap_px
-    if not layout.label_band_px:
-        return
-    for index in range(layout.count):
+    for index, mark in enumerate(marks):
+        if not mark:
+            continue
         y, x = layout.tile_yx(index)
         y -= layout.label_band_px
-        label = clip_text(str(index) if labels is None else labels[index], size, room)
-        mask = text_mask(label, size)
-        stamp(canvas, mask, y, x, _LABEL_LEVEL)
-        mark = marks[index] if marks is not None else ""
-        left = mask.shape[1] + 2 if mask.shape[1] else 0
-        mark = clip_text(mark, size - 1, room - left - 4, ".") if mark else ""
-        if mark:
-            chip = text_mask(mark, size - 1)
-            left = room - chip.shape[1] - 4
-            canvas[y : y + chip.shape[0] + 1, x + left : x + room] = _CHIP_LEVEL
-            stamp(canvas, chip, y, x + left + 2, _PAPER_LEVEL)
+        taken = text_width(clip_text(labels[index], size, room), size)
+        shown = clip_text(mark, size - 1, room - (taken + 2 if taken else 0) - 4, ".")
+        if shown:
+            chip = text_mask(shown, size - 1)
+            left = x + room - chip.shape[1] - 4
+            canvas[y : y + chip.shape[0] + 1, left : x + room] = _CHIP_LEVEL
+            stamp(canvas, chip, y, left + 2, _PAPER_LEVEL, paper=_CHIP_LEVEL)

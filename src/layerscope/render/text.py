@@ -30,8 +30,22 @@ def line_height(size_px: int) -> int:
 
 
 @lru_cache(maxsize=8192)
+def _word_mask(word: str, size_px: int) -> NDArray[np.uint8]:
+    """Draw a word with the room of a space on both sides, into which some letters reach; read-only."""
+    font = _font(size_px)
+    space, width = math.ceil(font.getlength(" ")), math.ceil(font.getlength(word))
+    picture = Image.new("L", (width + 2 * space, line_height(size_px)))
+    ImageDraw.Draw(picture).text((space, 0), word, fill=255, font=font)
+    mask = np.array(picture)
+    mask.flags.writeable = False
+    return mask
+
+
 def text_mask(text: str, size_px: int) -> NDArray[np.uint8]:
     """Draw one line of text.
+
+    It is put together of its words: most of them recur from one picture to the next, where the line as a whole
+    does not.
 
     Args:
         text: Any characters; those that do not print become spaces, those that the font lacks
@@ -39,23 +53,25 @@ def text_mask(text: str, size_px: int) -> NDArray[np.uint8]:
         size_px: Size of the font.
 
     Returns:
-        (line height, width) uint8 coverage, 0 to 255, read-only; 0 wide for no text.
+        (line height, width) uint8 coverage, 0 to 255, not to be written to; 0 wide for no text.
     """
-    text = _printable(text)
-    font = _font(size_px)
-    width, height = int(np.ceil(font.getlength(text))), line_height(size_px)
-    if width == 0:
-        return np.zeros((height, 0), np.uint8)
-    picture = Image.new("L", (width, height))
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
-    mask = np.array(picture)
-    mask.flags.writeable = False
-    return mask
+    words = [_word_mask(word, size_px) for word in _printable(text).split(" ")]
+    space = _word_mask("", size_px).shape[1] // 2
+    if len(words) == 1:
+        return words[0][:, space : words[0].shape[1] - space]
+    line = np.zeros((line_height(size_px), text_width(text, size_px) + 2 * space), np.uint8)
+    x = 0
+    for word in words:
+        place = line[:, x : x + word.shape[1]]
+        np.maximum(place, word, out=place)
+        x += word.shape[1] - space
+    return line[:, space : line.shape[1] - space]
 
 
 def text_width(text: str, size_px: int) -> int:
     """Measure one line of text, pixels."""
-    width: int = text_mask(text, size_px).shape[1]
+    space = _word_mask("", size_px).shape[1] // 2
+    width: int = sum(_word_mask(word, size_px).shape[1] - space for word in _printable(text).split(" ")) - space
     return width
 
 
@@ -85,7 +101,7 @@ def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:
     """
     lines, rest = [], _printable(text)
     font = _font(size_px)
-    while rest and font.getlength(rest) > width_px:
+    while text_width(rest, size_px) > width_px:
         fits = bisect_right(range(1, len(rest)), width_px, key=lambda end: math.ceil(font.getlength(rest[:end])))
         end = max(1, fits)
         breaks = [place for place in range(1, end + 1) if rest[place - 1] in " .,:;/_-"]
@@ -96,8 +112,8 @@ def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:
     return [*lines, rest] if rest or not lines else lines
 
 
-def stamp(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], y: int, x: int, level: int) -> None:
-    """Lay a text's coverage on a canvas, in place, clipped at its border.
+def stamp(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], y: int, x: int, level: int, paper: int = 255) -> None:
+    """Write a text's coverage on an even part of a canvas, in place, clipped at its border.
 
     Args:
         canvas: (H, W) or (H, W, 3) uint8; changed.
@@ -105,12 +121,17 @@ def stamp(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], y: int, x: int, le
         y: Row of the mask's upper edge, at least 0.
         x: Column of its left edge, at least 0.
         level: The grey to write in, 0 to 255.
+        paper: The grey that is there.
     """
     target = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
-    cover = mask[: target.shape[0], : target.shape[1]].astype(np.int32)
-    if target.ndim == 3:
-        cover = cover[:, :, None]
-    target[...] = target + ((level - target.astype(np.int32)) * cover + 127) // 255
+    levels = blend_levels(level, paper)[mask[: target.shape[0], : target.shape[1]]]
+    target[...] = levels[:, :, None] if target.ndim == 3 else levels
+
+
+@lru_cache(maxsize=16)
+def blend_levels(level: int, paper: int = 255) -> NDArray[np.uint8]:
+    """Give the grey that each coverage leaves of a paper written on: (256,) uint8."""
+    return (paper + ((level - paper) * np.arange(256) + 127) // 255).astype(np.uint8)
 
 
 def _printable(text: str) -> str:

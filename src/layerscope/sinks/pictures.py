@@ -11,7 +11,7 @@ from layerscope.render import default_colormap, draw_overlay
 from layerscope.sinks.png import encode_png
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from numpy.typing import NDArray
 
     from layerscope.hooks import FeatureMap
     from layerscope.render import Scaled
@@ -73,7 +73,7 @@ class Overlays:
         return lambda target: _save(
             target,
             self.kind,
-            draw_overlay(levels, frame.pixels, placement, colormap=self.colormap, alpha=self.alpha),
+            np.asarray(draw_overlay(levels, frame.pixels, placement, colormap=self.colormap, alpha=self.alpha)),
             photo=True,
         )
 
@@ -101,12 +101,12 @@ class Reductions:
         levels = reduced_bytes(feature_map.plane, self.reduce, self.scale)
         factor = max(1, -(-SHORTEST_SIDE_PX // max(1, min(levels.shape[:2]))))
         enlarged = levels.repeat(factor, axis=0).repeat(factor, axis=1)
-        return lambda target: _save(target, self.kind, picture_of(enlarged, self.colormap))
+        return lambda target: _save(target, self.kind, np.asarray(picture_of(enlarged, self.colormap)))
 
 
-def _save(target: Target, kind: str, picture: Image, *, photo: bool = False) -> str:
+def _save(target: Target, kind: str, pixels: NDArray[np.uint8], *, photo: bool = False) -> str:
     folder = target.folder / kind
     folder.mkdir(exist_ok=True)
     path = folder / f"{target.layer_folder}.png"
-    path.write_bytes(encode_png(np.asarray(picture), photo=photo))
+    path.write_bytes(encode_png(pixels, photo=photo))
     return f"{kind}/{path.name}"
