@@ -1,0 +1,209 @@
+"""A network that gives the same maps sooner: batch norms folded into convolutions, memory laid out channels-last.
+
+When that is done, and what it gains, is told in ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from layerscope.inputs import Frame, prepare
+from layerscope.models.flow import follow
+from layerscope.models.survey import tensors_in
+from layerscope.models.watch import INPUT, watch
+from layerscope.models.wrapped import named_layers, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.nn.modules.conv import _ConvNd
+
+    from layerscope.inputs import Preparation
+    from layerscope.models.network import Network
+
+__all__ = ["quicker"]
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+TOLERANCE = 2e-5
+"""How far off a value may be in the trial, as a share of the map's largest: a fifth of what is promised."""
+
+SAMPLES = 4096
+"""At how many values of a map the trial looks."""
+
+Maps: TypeAlias = dict[tuple[str, int], Tensor]
+"""Values out of each map, by its name and the ordinal of the call."""
+
+
+def quicker(net: Network, layers: Collection[str], preparation: Preparation, *, batch: int = 1) -> nn.Module:
+    """Make a copy of a network that gives the same maps sooner, for many pictures.
+
+    It costs two forward passes, on a copy as well: one to see what may be folded, one to try it out. The copy shares
+    the weights that stay as they are, and its layers have the same names; a batch norm that was folded is an
+    ``nn.Identity``.
+
+    Args:
+        net: The network, of which nothing is changed.
+        layers: What is listened to: names of modules, with ``@in`` behind for what they are called with. Operations
+            need not be named, none lies within what is folded.
+        preparation: How its pictures will be prepared.
+        batch: How many of them will go together.
+
+    Returns:
+        The copy, to be called by ``net.call``, whose maps of these layers, and of all operations, are within 1e-4 of
+        each map's largest value of what the network gives; the network's own module where nothing can be gained, or
+        where anything is in doubt.
+    """
+    if not _runs_as_built(net.module):
+        return net.module
+    try:
+        with torch.no_grad(), _undisturbed(net.device):
+            several = min(batch, 2)  # two lie in memory as many do
+            module = _folded(net, layers, _noise(preparation).repeat(several, 1, 1, 1).to(net.device))
+    except Exception:  # whatever a network cannot do as a copy, under watch, folded or in another layout of memory
+        module = None
+    return net.module if module is None else module
+
+
+def _folded(net: Network, layers: Collection[str], x: Tensor) -> nn.Module | None:
+    module = _copied(net.module)
+    found = named_layers(module)
+    wanted = {found[name.removesuffix(INPUT)] for name in layers}
+    parts = [part for part in module.modules() if part not in wanted]
+    convs = [part for part in parts if _is_conv(part)]
+    norms = [part for part in parts if _is_norm(part)]
+    if not convs or not norms:
+        return None
+    points = (*layers, *(name for name, part in found.items() if part in norms))
+    before: Maps = {}
+
+    def look(point: str, ordinal: int, value: Any) -> None:
+        flow.see(value)
+        _keep(before, point, ordinal, value)
+
+    first = x.clone()
+    with follow(first, convs, norms) as flow, watch(module, points, look):
+        flow.see(net.call(module, first))
+
+    def alike() -> bool:
+        after: Maps = {}
+        with watch(module, points, lambda *heard: _keep(after, *heard)):
+            net.call(module, x.clone())
+        return _alike(before, after)
+
+    if not (pairs := flow.pairs()):
+        return None
+    _fold(module, pairs)
+    if net.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        weights = _lay_out_channels_last(module)
+        with suppress(RuntimeError):  # `view` cannot merge channels and places that lie so
+            if alike():
+                return module
+        for conv, weight in weights.items():
+            conv.weight = weight
+    return module if alike() else None
+
+
+def _runs_as_built(module: nn.Module) -> bool:
+    """Tell whether a copy would run as the module does: in evaluation mode, with nothing attached from outside."""
+    return unwrapped(module) is module and not any(
+        part.training or part._forward_hooks or part._forward_pre_hooks or part._compiled_call_impl is not None
+        for part in module.modules()
+    )
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy a network with the very same parameters; buffers, which a forward may write to, are its own."""
+    shared: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
+    return copy.deepcopy(module, shared | {id(buffer): buffer.clone() for buffer in module.buffers()})
+
+
+def _is_conv(part: Any) -> TypeGuard[_ConvNd]:
+    return type(part) in CONVS and _is_plain(part) and not (part.transposed and part.groups > 1)
+
+
+def _is_norm(part: Any) -> TypeGuard[_BatchNorm]:
+    return type(part) in NORMS and _is_plain(part) and part.track_running_stats and part.running_mean is not None
+
+
+def _is_plain(part: nn.Module) -> bool:
+    """Tell whether a module of PyTorch's is as PyTorch made it, with ordinary numbers as its parameters."""
+    tensors = [tensor for tensor in (*part._parameters.values(), *part._buffers.values()) if tensor is not None]
+    return not any(callable(value) for value in vars(part).values()) and all(
+        type(tensor) in (nn.Parameter, Tensor) and tensor.dtype in (torch.float32, torch.float64, torch.int64)
+        for tensor in tensors
+    )
+
+
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Leave the random numbers as they are, and nothing said."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _noise(preparation: Preparation) -> Tensor:
+    pixels = np.random.default_rng(0).integers(0, 256, (*preparation.size_hw, 3), dtype=np.uint8)
+    return prepare(Frame(name="noise", pixels=pixels), preparation)[0]
+
+
+def _fold(module: nn.Module, pairs: Iterable[tuple[_ConvNd, _BatchNorm]]) -> None:
+    """Let convolutions do what the batch norms behind them did."""
+    instead: dict[nn.Module, nn.Module] = {}
+    for conv, norm in pairs:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight,
+            conv.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+            transpose=conv.transposed,
+        )
+        instead[norm] = nn.Identity().eval()
+    for part in list(module.modules()):
+        for name, child in part._modules.items():
+            if child in instead:
+                part._modules[name] = instead[child]
+
+
+def _lay_out_channels_last(module: nn.Module) -> dict[_ConvNd, Tensor]:
+    """Let convolutions work on all channels of a cell at once: what they give is laid out as their weights are.
+
+    Returns:
+        The convolutions, with their weights as they were.
+    """
+    weights: dict[_ConvNd, Tensor] = {
+        conv: conv.weight for conv in module.modules() if isinstance(conv, nn.Conv2d) and _is_conv(conv)
+    }
+    for conv, weight in weights.items():
+        conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    return weights
+
+
+def _keep(maps: Maps, point: str, ordinal: int, value: Any) -> None:
+    for path, tensor in tensors_in(point, value):
+        if tensor.numel():
+            cells = torch.arange(0, tensor.numel(), max(1, tensor.numel() // SAMPLES), device=tensor.device)
+            maps[path, ordinal] = tensor.take(cells).float()
+
+
+def _alike(before: Maps, after: Maps) -> bool:
+    return before.keys() == after.keys() and all(
+        len(one) == len(after[key]) and bool((one - after[key]).abs().max() <= TOLERANCE * one.abs().max())
+        for key, one in before.items()
+    )
