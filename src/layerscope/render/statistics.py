@@ -164,12 +164,11 @@ def channel_marks(extent: ChannelExtent, *, single_cell: bool = False) -> list[s
     >>> channel_marks(channel_extent(torch.tensor([[[0.0, 2.0]], [[3.0, 3.0]], [[1.0, float("inf")]]])))
     ['', 'constant', 'Inf']
     """
-    marks = []
-    for constant, nan, inf in zip(extent.constant, extent.nan, extent.inf, strict=True):
-        words = [word for word, holds in (("NaN", nan), ("Inf", inf)) if holds]
-        if constant and not single_cell:
-            words.append("constant")
-        marks.append(" ".join(words))
+    constant = extent.constant & (not single_cell)
+    marks = [""] * len(constant)
+    for index in np.flatnonzero(constant | ~extent.finite):
+        holds = (("NaN", extent.nan[index]), ("Inf", extent.inf[index]), ("constant", constant[index]))
+        marks[index] = " ".join(word for word, true in holds if true)
     return marks
 
 

@@ -136,4 +136,6 @@ def blend_levels(level: int, paper: int = 255) -> NDArray[np.uint8]:
 
 def _printable(text: str) -> str:
     """Replace what cannot be drawn: line breaks and other controls, halves of surrogate pairs."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text)
