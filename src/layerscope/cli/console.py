@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LOGGER = logging.getLogger("layerscope")
+LOGGER.addHandler(logging.NullHandler())  # else Python prints errors that no log is kept of
 
 LOG_EVERY_S = 1.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from fractions import Fraction
@@ -210,14 +211,15 @@ class _Clip:
         """End the piece."""
         if self._container is not None:
             self._container.mux(self._stream.encode())
-            self.close()
+            container, self._container = self._container, None
+            container.close()
             self._part.replace(self._folder / f"{self._first}.mp4")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; what was not flushed is lost."""
         if self._container is not None:
-            self._container.close()
-            self._container = None
+            with contextlib.suppress(OSError):
+                self._container.close()
 
 
 def _first_size(folder: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from typing import TYPE_CHECKING
@@ -56,14 +57,15 @@ class Segments:
     def flush(self) -> None:
         """End the file."""
         if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+            stream, self._stream = self._stream, None
+            stream.close()
             self._part.replace(self._folder / f"{self._first}.records")
 
     def close(self) -> None:
         """Let go of the file; what was not flushed is lost."""
         if self._stream is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):
+                self._stream.close()
 
     @property
     def _part(self) -> Path:
