@@ -173,10 +173,11 @@ def test_a_channel_that_is_chosen_shows_its_tile_and_its_numbers(shown: Shown, r
     *others, chosen = shown.page.evaluate(looks)
     assert len(set(others)) == 1
     assert chosen != others[0]
-    shown.page.set_viewport_size({"width": 900, "height": 400})
+    shown.page.set_viewport_size({"width": 360, "height": 260})
     shown.press(",", ",", ",", ".", ".", ".")
-    tile_y, stage_y = (shown.page.locator(box).bounding_box() for box in (".tiles [aria-pressed=true]", "#stage"))
-    assert stage_y["y"] <= tile_y["y"] < stage_y["y"] + stage_y["height"]
+    tile_box, stage = (shown.page.locator(box).bounding_box() for box in (".tiles [aria-pressed=true]", "#stage"))
+    assert stage["y"] - 1 < tile_box["y"]
+    assert tile_box["y"] + tile_box["height"] < stage["y"] + stage["height"] + 1
     shown.wait("[...document.querySelectorAll('.tiles img')].every(i => i.naturalWidth === 32)")
 
 
@@ -263,6 +264,10 @@ def test_thousands_of_frames_are_listed_found_and_stepped_through(browser: Any, 
     assert shown.chosen("#frames") == "frame-00777"
     shown.press("ArrowRight")
     assert shown.chosen("#frames") == "frame-01777"
+    shown.press("/", "Control+a")
+    shown.page.keyboard.type("778")
+    shown.press("Enter", "ArrowRight")
+    assert shown.chosen("#frames") == "frame-01778"
     shown.check()
 
 

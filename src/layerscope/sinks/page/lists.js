@@ -16,6 +16,12 @@ const percent = (share) => (share > 0 && share < 0.001 ? "<0.1 %" : `${Number((s
 const markOf = (mark, words) => element("span", { className: mark === "NaN/Inf" ? "mark bad" : "mark" }, words);
 const tally = (shown, all) => (shown === all ? `${all}` : `${shown} of ${all}`);
 
+/** Scroll a box, and nothing around it, as far as it takes to see what lies in it from top to bottom, pixels. */
+function bringIntoView(box, top, bottom) {
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
+}
+
 /** Draw only those rows of a list that can be seen, so that many thousands scroll; all rows are of one height. */
 function longList(box, body, make) {
   let count = 0;
@@ -32,14 +38,6 @@ function longList(box, body, make) {
     if (chosen) box.setAttribute("aria-activedescendant", chosen.id);
     else box.removeAttribute("aria-activedescendant");
   }
-  function reveal(place) {
-    const height = rowHeight();
-    const heading = body.offsetTop;
-    const top = place * height;
-    const lowest = top + height + heading - box.clientHeight;
-    if (top < box.scrollTop) box.scrollTop = top;
-    else if (lowest > box.scrollTop) box.scrollTop = lowest;
-  }
   box.addEventListener("scroll", draw, { passive: true });
   new ResizeObserver(draw).observe(box);
   /** Draw so many rows, and bring one of them into view; none for a place below 0. */
@@ -47,7 +45,8 @@ function longList(box, body, make) {
     count = length;
     draw();
     if (place < 0) return;
-    reveal(place);
+    const top = place * rowHeight();
+    bringIntoView(box, top, top + rowHeight() + body.offsetTop);
     draw();
   };
 }

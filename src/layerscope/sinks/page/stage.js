@@ -84,9 +84,11 @@ function drawTiles(layer) {
     const image = tile.firstElementChild;
     if (image.getAttribute("src") !== tileAddress(layer, channel)) image.src = tileAddress(layer, channel);
   }
-  const chosen = String(state.channel);
-  if (grid.dataset.chosen !== chosen) grid.children[state.channel ?? -1]?.scrollIntoView({ block: "nearest" });
-  grid.dataset.chosen = chosen;
+  const chosen = grid.children[state.channel ?? -1];
+  if (chosen && grid.dataset.chosen !== String(state.channel)) {
+    bringIntoView(stage, chosen.offsetTop, chosen.offsetTop + chosen.offsetHeight);
+  }
+  grid.dataset.chosen = state.channel;
 }
 
 /** Show the video of all frames, at the chosen one; where it plays or is moved, the chosen frame follows it. */
