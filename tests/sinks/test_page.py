@@ -282,3 +282,11 @@ def test_a_run_without_frames_or_with_pictures_alone_gives_a_page(run: ls.Run, p
 def test_a_page_does_not_list_itself(run: ls.Run) -> None:
     page = written(run, series={"html": {"": "page.html"}, "zarr": {"": "maps.zarr"}})
     assert page.run["series"] == {"html": {}, "zarr": {"": "maps.zarr"}}
+
+
+def test_packed_tiles_are_a_file_to_open_and_no_pictures(odd: ls.Network, photo: np.ndarray) -> None:
+    run = ls.run(odd, [photo, photo], write=["tiles", "sheets"], pack="zip", out="run")
+    for layer in written(run).run["layers"]:
+        assert layer["tiles"] is None
+        assert layer["files"]["tiles.zip"] == "tiles.zip"
+    assert (run["frame"].folder / "tiles.zip").is_file()

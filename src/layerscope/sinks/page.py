@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from layerscope.sinks.tiles import PACKED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -137,6 +139,7 @@ def _frame(frame: FrameRecord, common: dict[bytes, int]) -> str:
 
 def _layer(layer: LayerRecord, common: dict[bytes, int]) -> dict[str, Any]:
     """Describe what a layer gave for one frame; what is the same in most frames goes into ``common``."""
+    packed = layer.tiles is not None and layer.tiles.startswith(f"{PACKED}/")  # which no page can look into
     same = {
         "name": layer.layer,
         "shape": layer.shape,
@@ -145,8 +148,8 @@ def _layer(layer: LayerRecord, common: dict[bytes, int]) -> dict[str, Any]:
         "cells": layer.cells,
         "apart": layer.apart,
         "count": len(layer.channels.constant) if layer.channels else 0,
-        "tiles": layer.tiles,
-        "files": layer.files,
+        "tiles": None if packed else layer.tiles,
+        "files": layer.files | ({PACKED: PACKED} if packed else {}),
     }
     return {
         "at": common.setdefault(msgspec.json.encode(same), len(common)),
