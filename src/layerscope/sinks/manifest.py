@@ -146,7 +146,8 @@ class LayerRecord(Record, frozen=True, kw_only=True):
         apart: How many tokens before those on the grid belong to no place.
         min: Smallest finite value over all channels; null where there is none.
         max: Largest likewise.
-        tiles: Path of the tiles within the frame's folder, with ``{channel}`` for the number; null if none.
+        tiles: Path of the tiles within the frame's folder, with ``{channel}`` for the number, and through ``tiles.zip``
+            where they are packed; null if none.
         files: Paths of the other files within the frame's folder, by kind (``sheets``, ``overlays``,
             ``reductions``, ``tensors``).
         channels: The numbers of every channel; null for an output that cannot be drawn.
@@ -213,7 +214,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         render: How values became pixels.
         asked: Checksum of everything that was asked, which tells whether a run is another's.
         frames: In the order given.
-        series: What holds all frames together, by kind and layer: paths within the run's folder.
+        series: What holds all frames together, by kind and layer: paths within the run's folder. What is all layers'
+            stands under the empty name.
         failures: Pictures that could not be read: name to reason.
     """
 
