@@ -21,6 +21,8 @@ from layerscope.sinks.run_folder import count_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from torch import nn
+
     from layerscope.hooks.select import Plan
     from layerscope.inputs import Input, Preparation
     from layerscope.models.network import Network
@@ -56,6 +58,7 @@ class Job:
 
     Attributes:
         net: The network.
+        module: What runs: its module, or a quicker copy of it.
         plan: Which layers.
         until: After how many calls of each layer a forward pass may end; None: it runs to its end.
         preparation: How pictures become its input.
@@ -67,6 +70,7 @@ class Job:
     """
 
     net: Network
+    module: nn.Module
     plan: Plan
     until: Mapping[str, int] | None
     preparation: Preparation
@@ -155,7 +159,7 @@ def _settle(writing: Iterable[Future[int]]) -> None:
 def _pass(job: Job, reads: Sequence[Read]) -> list[Passed]:
     prepared = [read.prepared for read in reads if not isinstance(read.prepared, InputError)]
     return pass_batch(
-        job.net.module,
+        job.module,
         torch.cat([x for _, x, _ in prepared]).to(job.net.device),
         [(frame, placement) for frame, _, placement in prepared],
         plan=job.plan,

@@ -101,6 +101,10 @@ def run(
         bool,
         typer.Option("--no-outputs", help="Stop each forward pass after the last layer; its outputs are not noted."),
     ] = False,
+    no_fold: Annotated[
+        bool,
+        typer.Option("--no-fold", help="Run several frames through the network as it is, not through a quicker copy."),
+    ] = False,
     batch: o.Batch = None,
     threads: o.Threads = None,
     every: o.Every = 1,
@@ -190,6 +194,7 @@ def run(
             view=o.names(view),
             fps=fps,
             outputs=not no_outputs,
+            fold=not no_fold,
             batch=batch,
             threads=threads,
             every=every,
