@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,12 +14,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerscope.models.survey import tensors_in
+from layerscope.models.wrapped import named_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch.nn.modules.batchnorm import _BatchNorm
-    from torch.nn.modules.conv import _ConvNd
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Flow", "UndecidedError", "follow"]
 
@@ -35,13 +34,13 @@ class _Output:
     """What one call of a convolution gave.
 
     Attributes:
-        conv: The convolution.
-        norm: The batch norm that was called with it.
+        conv: The convolution's name.
+        norm: The name of the batch norm that was called with it.
         seen: Whether anything else has come by it.
     """
 
-    conv: _ConvNd
-    norm: _BatchNorm | None = None
+    conv: str
+    norm: str | None = None
     seen: bool = False
 
 
@@ -50,47 +49,46 @@ class Flow:
 
     def __init__(self) -> None:
         self._outputs: dict[StorageWeakRef, _Output] = {}  # weak, so that none is kept, and no place in memory reused
-        self._running: nn.Module | None = None
-        self._fed_otherwise: set[nn.Module] = set()
+        self._running: str | None = None
+        self._fed_otherwise: set[str] = set()
 
     def see(self, value: Any) -> None:
         """Note that somebody looks at a value: tensors, and whatever holds some."""
         for _, tensor in tensors_in("", value):
-            output = self._of(tensor)
-            if output is not None and (self._running is None or output.norm is not self._running):
+            output = self._outputs.get(_memory(tensor))
+            if output is not None and (self._running is None or output.norm != self._running):
                 output.seen = True
 
-    def pairs(self) -> list[tuple[_ConvNd, _BatchNorm]]:
-        """List each convolution with the batch norm that took all of its outputs and was called with nothing else."""
-        norms: dict[_ConvNd, set[_BatchNorm | None]] = {}
-        convs: dict[_BatchNorm | None, set[_ConvNd]] = {}
+    def pairs(self) -> dict[str, str]:
+        """Name each convolution with the batch norm that took all of its outputs and was called with nothing else."""
+        norms: dict[str, set[str | None]] = {}
+        convs: dict[str | None, set[str]] = {}
         for output in self._outputs.values():
             norms.setdefault(output.conv, set()).add(None if output.seen else output.norm)
             convs.setdefault(output.norm, set()).add(output.conv)
-        return [
-            (conv, norm)
+        return {
+            conv: norm
             for conv, (norm, *others) in norms.items()
             if norm is not None and not others and len(convs[norm]) == 1 and norm not in self._fed_otherwise
-        ]
+        }
 
-    def _of(self, tensor: Tensor) -> _Output | None:
-        return self._outputs.get(_memory(tensor))
+    def leave_conv(self, name: str, conv: Any, _args: Any, output: Tensor) -> None:
+        """Hear that a convolution gave something; it must have a batch axis, and be of the weights' own type."""
+        otherwise = output.ndim != conv.weight.ndim or output.dtype != conv.weight.dtype
+        self._outputs[_memory(output)] = _Output(name, seen=otherwise)
 
-    def _leave_conv(self, conv: Any, _args: Any, output: Any) -> None:
-        weight = conv.weight
-        otherwise = output.ndim != weight.ndim or output.dtype != weight.dtype  # without batch axis; under autocast
-        self._outputs[_memory(output)] = _Output(conv, seen=otherwise)
-
-    def _enter_norm(self, norm: Any, args: Any) -> None:
-        output = self._of(args[0]) if len(args) == 1 else None
+    def enter_norm(self, name: str, _norm: nn.Module, args: tuple[Any, ...]) -> None:
+        """Hear that a batch norm is called."""
+        output = self._outputs.get(_memory(args[0])) if len(args) == 1 else None
         if output is None:
-            self._fed_otherwise.add(norm)
+            self._fed_otherwise.add(name)
         elif output.norm is not None:
             output.seen = True
         else:
-            output.norm, self._running = norm, norm
+            output.norm = self._running = name
 
-    def _leave_norm(self, *_: Any) -> None:
+    def leave_norm(self, *_: Any) -> None:
+        """Hear that it is done."""
         self._running = None
 
 
@@ -99,25 +97,27 @@ def _memory(tensor: Tensor) -> StorageWeakRef:
 
 
 @contextmanager
-def follow(x: Tensor, convs: Sequence[_ConvNd], norms: Sequence[_BatchNorm]) -> Iterator[Flow]:
+def follow(x: Tensor, module: nn.Module, convs: Iterable[str], norms: Iterable[str]) -> Iterator[Flow]:
     """Follow what some convolutions give, while the body runs the network that they are parts of.
 
     Args:
         x: The network's input.
-        convs: PyTorch's own convolutions.
-        norms: PyTorch's own batch norms.
+        module: The network.
+        convs: Names of PyTorch's own convolutions.
+        norms: Names of PyTorch's own batch norms.
 
     Raises:
         UndecidedError: Another input may go another way through the network.
     """
     flow = Flow()
     values = _Values(x)
+    found = named_layers(module)
     with ExitStack() as stack:
-        for conv in convs:
-            stack.enter_context(conv.register_forward_hook(flow._leave_conv))
-        for norm in norms:
-            stack.enter_context(norm.register_forward_pre_hook(flow._enter_norm))
-            stack.enter_context(norm.register_forward_hook(flow._leave_norm))
+        for conv, name in {found[name]: name for name in convs}.items():  # one may have several names
+            stack.enter_context(conv.register_forward_hook(partial(flow.leave_conv, name)))
+        for norm, name in {found[name]: name for name in norms}.items():
+            stack.enter_context(norm.register_forward_pre_hook(partial(flow.enter_norm, name)))
+            stack.enter_context(norm.register_forward_hook(flow.leave_norm))
         stack.enter_context(_Functions(values))
         stack.enter_context(_Operations(values, flow))
         yield flow

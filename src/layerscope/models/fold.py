@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -17,15 +18,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from layerscope.inputs import Frame, prepare
 from layerscope.models.flow import follow
+from layerscope.models.operations import watch_operations
 from layerscope.models.survey import tensors_in
 from layerscope.models.watch import INPUT, watch
 from layerscope.models.wrapped import named_layers, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-    from torch.nn.modules.batchnorm import _BatchNorm
-    from torch.nn.modules.conv import _ConvNd
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from layerscope.inputs import Preparation
     from layerscope.models.network import Network
@@ -45,7 +44,22 @@ Maps: TypeAlias = dict[tuple[str, int], Tensor]
 """Values out of each map, by its name and the ordinal of the call."""
 
 
-def quicker(net: Network, layers: Collection[str], preparation: Preparation, *, batch: int = 1) -> nn.Module:
+class Plan(Protocol):
+    """What is listened to, as ``layerscope.hooks.select`` says it."""
+
+    @property
+    def layers(self) -> Collection[str]:
+        """Names of modules; with ``@in`` behind, what they are called with."""
+
+    @property
+    def hears_operations(self) -> bool:
+        """Whether operations are listened to at all."""
+
+    def wants(self, layer: str, ordinal: int) -> bool:
+        """Tell whether this call of this layer or operation is listened to."""
+
+
+def quicker(net: Network, plan: Plan, preparation: Preparation, *, batch: int = 1) -> nn.Module:
     """Make a copy of a network that gives the same maps sooner, for many pictures.
 
     It costs two forward passes, on a copy as well: one to see what may be folded, one to try it out. The copy shares
@@ -54,64 +68,50 @@ def quicker(net: Network, layers: Collection[str], preparation: Preparation, *, 
 
     Args:
         net: The network, of which nothing is changed.
-        layers: What is listened to: names of modules, with ``@in`` behind for what they are called with. Operations
-            need not be named, none lies within what is folded.
+        plan: What is listened to.
         preparation: How its pictures will be prepared.
         batch: How many of them will go together.
 
     Returns:
-        The copy, to be called by ``net.call``, whose maps of these layers, and of all operations, are within 1e-4 of
-        each map's largest value of what the network gives; the network's own module where nothing can be gained, or
-        where anything is in doubt.
+        The copy, to be called by ``net.call``: what is listened to is within 1e-4 of each map's largest value of what
+        the network gives. The network's own module where nothing can be gained, or where anything is in doubt.
     """
     if not _runs_as_built(net.module):
         return net.module
     try:
         with torch.no_grad(), _undisturbed(net.device):
             several = min(batch, 2)  # two lie in memory as many do
-            module = _folded(net, layers, _noise(preparation).repeat(several, 1, 1, 1).to(net.device))
+            module = _folded(net, plan, _noise(preparation).repeat(several, 1, 1, 1).to(net.device))
     except Exception:  # whatever a network cannot do as a copy, under watch, folded or in another layout of memory
         module = None
     return net.module if module is None else module
 
 
-def _folded(net: Network, layers: Collection[str], x: Tensor) -> nn.Module | None:
-    module = _copied(net.module)
-    found = named_layers(module)
-    wanted = {found[name.removesuffix(INPUT)] for name in layers}
-    parts = [part for part in module.modules() if part not in wanted]
-    convs = [part for part in parts if _is_conv(part)]
-    norms = [part for part in parts if _is_norm(part)]
+def _folded(net: Network, plan: Plan, x: Tensor) -> nn.Module | None:
+    """Fold what can be in a copy that has not run yet, for a forward may remember things; others run in its stead."""
+    found = named_layers(net.module)
+    wanted = {found[name.removesuffix(INPUT)] for name in plan.layers}
+    convs = [name for name, part in found.items() if _is_conv(part) and part not in wanted]
+    norms = [name for name, part in found.items() if _is_norm(part) and part not in wanted]
     if not convs or not norms:
         return None
-    points = (*layers, *(name for name, part in found.items() if part in norms))
-    before: Maps = {}
-
-    def look(point: str, ordinal: int, value: Any) -> None:
-        flow.see(value)
-        _keep(before, point, ordinal, value)
-
-    first = x.clone()
-    with follow(first, convs, norms) as flow, watch(module, points, look):
-        flow.see(net.call(module, first))
-
-    def alike() -> bool:
-        after: Maps = {}
-        with watch(module, points, lambda *heard: _keep(after, *heard)):
-            net.call(module, x.clone())
-        return _alike(before, after)
-
-    if not (pairs := flow.pairs()):
+    trial = _Trial(net, plan, {*plan.layers, *norms}, x)
+    followed = _copied(net.module)
+    with follow(x, followed, convs, norms) as flow:
+        before = trial.maps(followed, flow.see)
+    pairs = flow.pairs()
+    if not pairs:
         return None
+    module = _copied(net.module)
     _fold(module, pairs)
     if net.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         weights = _lay_out_channels_last(module)
         with suppress(RuntimeError):  # `view` cannot merge channels and places that lie so
-            if alike():
+            if _alike(before, trial.maps(_copied(module))):
                 return module
         for conv, weight in weights.items():
             conv.weight = weight
-    return module if alike() else None
+    return module if _alike(before, trial.maps(_copied(module))) else None
 
 
 def _runs_as_built(module: nn.Module) -> bool:
@@ -128,12 +128,12 @@ def _copied(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, shared | {id(buffer): buffer.clone() for buffer in module.buffers()})
 
 
-def _is_conv(part: Any) -> TypeGuard[_ConvNd]:
-    return type(part) in CONVS and _is_plain(part) and not (part.transposed and part.groups > 1)
+def _is_conv(part: Any) -> bool:
+    return type(part) in CONVS and _is_plain(part) and (part.groups == 1 or not part.transposed)
 
 
-def _is_norm(part: Any) -> TypeGuard[_BatchNorm]:
-    return type(part) in NORMS and _is_plain(part) and part.track_running_stats and part.running_mean is not None
+def _is_norm(part: Any) -> bool:
+    return type(part) in NORMS and _is_plain(part) and bool(part.track_running_stats)
 
 
 def _is_plain(part: nn.Module) -> bool:
@@ -158,12 +158,16 @@ def _noise(preparation: Preparation) -> Tensor:
     return prepare(Frame(name="noise", pixels=pixels), preparation)[0]
 
 
-def _fold(module: nn.Module, pairs: Iterable[tuple[_ConvNd, _BatchNorm]]) -> None:
-    """Let convolutions do what the batch norms behind them did."""
+def _fold(module: nn.Module, pairs: Mapping[str, str]) -> None:
+    """Let convolutions do what the batch norms behind them did.
+
+    Args:
+        module: The network that they are parts of.
+        pairs: Names of convolutions to those of batch norms.
+    """
+    found: dict[str, Any] = dict(named_layers(module))
     instead: dict[nn.Module, nn.Module] = {}
-    for conv, norm in pairs:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
+    for conv, norm in ((found[one], found[other]) for one, other in pairs.items()):
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight,
             conv.bias,
@@ -181,13 +185,13 @@ def _fold(module: nn.Module, pairs: Iterable[tuple[_ConvNd, _BatchNorm]]) -> Non
                 part._modules[name] = instead[child]
 
 
-def _lay_out_channels_last(module: nn.Module) -> dict[_ConvNd, Tensor]:
+def _lay_out_channels_last(module: nn.Module) -> dict[nn.Conv2d, Tensor]:
     """Let convolutions work on all channels of a cell at once: what they give is laid out as their weights are.
 
     Returns:
         The convolutions, with their weights as they were.
     """
-    weights: dict[_ConvNd, Tensor] = {
+    weights: dict[nn.Conv2d, Tensor] = {
         conv: conv.weight for conv in module.modules() if isinstance(conv, nn.Conv2d) and _is_conv(conv)
     }
     for conv, weight in weights.items():
@@ -195,15 +199,55 @@ def _lay_out_channels_last(module: nn.Module) -> dict[_ConvNd, Tensor]:
     return weights
 
 
-def _keep(maps: Maps, point: str, ordinal: int, value: Any) -> None:
-    for path, tensor in tensors_in(point, value):
-        if tensor.numel():
-            cells = torch.arange(0, tensor.numel(), max(1, tensor.numel() // SAMPLES), device=tensor.device)
-            maps[path, ordinal] = tensor.take(cells).float()
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What is compared: a network, or a copy of it, runs on an input, and what is listened to is looked at.
+
+    Attributes:
+        net: The network.
+        plan: What is listened to.
+        points: Names of modules that are looked at anyway.
+        x: The input.
+    """
+
+    net: Network
+    plan: Plan
+    points: Collection[str]
+    x: Tensor
+
+    def maps(self, module: nn.Module, see: Callable[[Any], None] = lambda _value: None) -> Maps:
+        """Run, and keep some values of everything.
+
+        Args:
+            module: What runs.
+            see: Told of everything that is looked at, and of what comes out.
+        """
+        taken: Maps = {}
+
+        def look(name: str, ordinal: int, value: Any) -> None:
+            if name in self.points or self.plan.wants(name, ordinal):
+                with torch._C.DisableTorchFunction():  # this is no operation of the network
+                    see(value)
+                    for path, tensor in tensors_in(name, value):
+                        taken[path, ordinal] = _some_of(tensor)
+
+        with ExitStack() as stack:
+            stack.enter_context(watch(module, self.points, look))
+            if self.plan.hears_operations:
+                stack.enter_context(watch_operations(module, look))
+            see(self.net.call(module, self.x.clone()))
+        return taken
+
+
+def _some_of(tensor: Tensor) -> Tensor:
+    return tensor.take(torch.arange(0, tensor.numel(), max(1, tensor.numel() // SAMPLES), device=tensor.device)).float()
 
 
 def _alike(before: Maps, after: Maps) -> bool:
-    return before.keys() == after.keys() and all(
-        len(one) == len(after[key]) and bool((one - after[key]).abs().max() <= TOLERANCE * one.abs().max())
-        for key, one in before.items()
-    )
+    return before.keys() == after.keys() and all(_close(one, after[key]) for key, one in before.items())
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if not one.numel() or len(one) != len(other):
+        return len(one) == len(other)
+    return bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
