@@ -26,8 +26,17 @@ def test_grey_is_the_byte_itself_by_either_spelling():
 
 
 def test_any_shape_is_coloured():
-    for shape in [(), (0,), (2, 3), (2, 3, 4)]:
-        assert apply_colormap(np.zeros(shape, np.uint8), "viridis").shape == (*shape, 3)
+    table = colormap_table("viridis")
+    rng = np.random.default_rng(0)
+    for shape in [(), (0,), (5,), (2, 0, 3), (2, 3), (2, 3, 4), (3, 1), (7, 11, 13, 2)]:
+        values = rng.integers(0, 256, shape).astype(np.uint8)
+        np.testing.assert_array_equal(apply_colormap(values, "viridis"), table[values])
+
+
+def test_values_may_lie_in_memory_in_any_way():
+    values = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    for view in (values[::-1, :, ::2], values.transpose(2, 0, 1), np.broadcast_to(values[:, :1], (3, 6, 5))):
+        np.testing.assert_array_equal(apply_colormap(view, "RdBu_r"), colormap_table("RdBu_r")[view])
 
 
 def test_a_name_that_two_collections_share_gives_no_warning(caplog):

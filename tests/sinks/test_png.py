@@ -35,3 +35,17 @@ def test_views_of_any_memory_are_written_as_they_look(photo: bool) -> None:
     pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)[::-1, :, ::-1]
     with Image.open(io.BytesIO(encode_png(pixels, photo=photo))) as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@pytest.mark.parametrize("photo", [False, True])
+@pytest.mark.parametrize("shape", [(700, 500, 3), (1000, 700), (3, 400_000), (257, 340, 3)])
+def test_a_picture_of_many_stripes_is_one_picture(photo: bool, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 9, shape).astype(np.uint8)
+    data = encode_png(pixels, photo=photo)
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.verify()  # the check sums
+    with Image.open(io.BytesIO(data)) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(read[..., ::-1] if len(shape) == 3 else read, pixels)
+    assert len(data) < pixels.nbytes * 0.6
