@@ -118,6 +118,22 @@ def test_large_layers_have_few_frames_in_a_shard(net: ls.Network, clip: Path, mo
         assert all(np.array_equal(run[name][layer].values, maps[layer].values.numpy()) for layer in LAYERS)
 
 
+def test_frames_of_one_shard_may_come_in_several_flushes(net: ls.Network, clip: Path) -> None:
+    ls.run(net, clip, out="whole", layers=LAYERS, write=["zarr"])
+
+    def stop(progress: object) -> None:
+        if progress.frames >= 9:  # type: ignore[attr-defined]
+            raise StopError
+
+    with pytest.raises(StopError):
+        ls.run(net, clip, out="out", layers=LAYERS, write=["zarr"], progress=stop)
+    ls.run(net, clip, out="out", layers=LAYERS, write=["zarr"], resume=True)
+    assert digest(Path("out")) == digest(Path("whole"))
+    whole = zarr.open_array("whole/values.zarr/backbone_block1/values", mode="r")
+    assert whole.shards[0] == 32
+    assert all(np.any(frame) for frame in whole[:])
+
+
 def test_values_that_cannot_be_kept_together_are_refused_in_a_line(clip: Path, tmp_path: Path) -> None:
     code = """
         import torch

@@ -187,20 +187,22 @@ class _Array:
         self._held[row % self._shard] = values
 
     def flush(self) -> None:
-        """Write the shard."""
+        """Write the shard, with the frames that it holds already if these are later ones."""
         if not self._held:
             return
         array, files = _open(self._metadata)
-        block = np.zeros((max(self._held) + 1, *self.shape), self.dtype)
+        corner = "/".join("0" for _ in self.shape)
+        key, path = f"c/0/{corner}".rstrip("/"), self._folder / "c" / str(self._number) / corner
+        first, end = min(self._held), max(self._held) + 1
+        if first and path.exists():
+            files[key] = _as_buffer(path.read_bytes())
+        block = np.zeros((end - first, *self.shape), self.dtype)
         for row, values in self._held.items():
-            block[row] = values
-        array[: len(block)] = block
-        for name, content in files.items():
-            if name != METADATA:
-                _, *corner = name.removeprefix("c/").split("/")
-                path = self._folder.joinpath("c", str(self._number), *corner)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, content.to_bytes())
+            block[row - first] = values
+        array[first:end] = block
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if key in files:  # a shard of nothing but zeros has no file
+            write_whole(path, files[key].to_bytes())
         self._held.clear()
 
 
@@ -230,8 +232,12 @@ def _metadata(values: NDArray[Any], axes: tuple[str, ...]) -> bytes:
 def _open(metadata: bytes) -> tuple[Any, dict[str, Any]]:
     """Make an array in memory of metadata; return it and its files, which are bytes by name."""
     zarr = require("zarr", "zarr")
-    files = {METADATA: zarr.core.buffer.cpu.Buffer.from_bytes(metadata)}
+    files = {METADATA: _as_buffer(metadata)}
     return zarr.open_array(zarr.storage.MemoryStore(files), mode="r+"), files
+
+
+def _as_buffer(content: bytes) -> Any:
+    return require("zarr", "zarr").core.buffer.cpu.Buffer.from_bytes(content)
 
 
 def _set_length(folder: Path, rows: int) -> None:
