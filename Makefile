@@ -5,8 +5,14 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 # For development torchvision is needed too, and both have to fit each other.
 TORCH_DEV ?= torch==2.14.1 torchvision==0.29.1
+# What the benchmarks compare with lives in an environment of its own, for it needs other versions than the tests.
+RIVALS ?= .venv-rivals
+RIVAL_PACKAGES ?= "ultralytics>=8.3,<8.4" mmengine torchlens torchextractor captum matplotlib
+# Such as: make bench BENCH="--rounds 3 --only tiles help"
+BENCH ?= --write
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP_INSTALL = python -m pip --disable-pip-version-check install --quiet
+PIP = $(BIN)/$(PIP_INSTALL)
 
 .PHONY: help setup first-look test lint format types schema package demo zoo zoo-quick bench kill ci clean
 
@@ -74,10 +80,19 @@ zoo: $(VENV)/.dev  ## check the networks of other libraries, hundreds of them, a
 zoo-quick: $(VENV)/.dev  ## check two networks a library
 	$(BIN)/python benchmarks/zoo.py --quick
 
-bench: $(VENV)/.dev  ## measure what README's table shows; wants a quiet machine
-	$(BIN)/python benchmarks/tiles.py
-	$(BIN)/python benchmarks/capture.py
-	$(BIN)/python benchmarks/start.py
+$(RIVALS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RIVALS)
+	@echo "installing what the benchmarks compare with; this takes some minutes"
+	$(RIVALS)/bin/$(PIP_INSTALL) $(TORCH_DEV)
+	@# One that cannot be installed must not keep the others from being measured; the tables name it.
+	for package in $(RIVAL_PACKAGES); do $(RIVALS)/bin/$(PIP_INSTALL) "$$package" || echo "not installed: $$package"; done
+	$(RIVALS)/bin/$(PIP_INSTALL) -e ".[video,zarr]"
+	$(RIVALS)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes opencv-python
+	$(RIVALS)/bin/$(PIP_INSTALL) --force-reinstall --no-deps "opencv-python-headless>=4.9,<5"
+	@touch $@
+
+bench: $(RIVALS)/.ready  ## measure what it costs, and write docs/speed.md and README's table; wants a quiet machine
+	$(RIVALS)/bin/python benchmarks/bench.py $(BENCH)
 
 kill: $(VENV)/.dev  ## kill and resume a run a hundred times, and compare
 	$(BIN)/python benchmarks/kill.py
@@ -85,4 +100,4 @@ kill: $(VENV)/.dev  ## kill and resume a run a hundred times, and compare
 ci: test lint types zoo-quick package first-look  ## everything that must hold
 
 clean:  ## remove what was made
-	rm -rf $(VENV) dist build featuremap detections
+	rm -rf $(VENV) $(RIVALS) dist build featuremap detections

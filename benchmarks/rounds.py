@@ -2,53 +2,58 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
+import gc
 import time
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["machine", "ratio", "take_turns"]
+T = TypeVar("T")
+
+__all__ = ["ratios", "take_turns", "timed"]
 
 
 def take_turns(
-    ways: Mapping[str, Callable[[], object]], rounds: int, *, before: Callable[[], object] | None = None
-) -> dict[str, list[float]]:
-    """Time every way once a round, after a first round that only warms up.
+    ways: Mapping[str, Callable[[], T]],
+    rounds: int,
+    *,
+    before: Callable[[], object] = lambda: None,
+    warm_up: bool = True,
+) -> dict[str, list[T]]:
+    """Call every way once a round; every other round in reverse, so that none always follows the same.
 
     Args:
-        ways: Names to what is timed.
+        ways: Names to what measures itself.
         rounds: How many rounds count.
-        before: Called before each turn, not timed.
+        before: Called before each turn.
+        warm_up: Begin with a round that does not count.
 
     Returns:
-        Names to seconds, one per round.
+        Names to what the ways returned, one a round.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
-        for name, way in ways.items():
-            if before is not None:
-                before()
-            begin = time.perf_counter()
-            way()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds
+    results: dict[str, list[T]] = {name: [] for name in ways}
+    for turn in range(-warm_up, rounds):
+        for name in list(ways)[:: -1 if turn % 2 else 1]:
+            before()
+            gc.collect()
+            result = ways[name]()
+            if turn >= 0:
+                results[name].append(result)
+    return results
 
 
-def ratio(times: list[float], others: list[float]) -> str:
-    """Say how one way compares with another: the median over the rounds, and the extremes."""
-    ratios = sorted(one / other for one, other in zip(times, others, strict=True))
-    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+def timed(way: Callable[[], object]) -> Callable[[], float]:
+    """Make a way return its seconds."""
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        way()
+        return time.perf_counter() - begin
+
+    return measure
 
 
-def machine() -> str:
-    """Describe where it was measured."""
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
+def ratios(costs: list[float], others: list[float]) -> list[float]:
+    """Divide one way's cost by another's, round by round."""
+    return [one / other for one, other in zip(costs, others, strict=True)]

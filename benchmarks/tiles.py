@@ -1,80 +1,83 @@
-"""All 1984 tiles of YOLOv3's five stages, the forward pass included, beside the recipe's own procedure.
+"""All 1984 tiles of YOLOv3's five stages, the forward pass included, beside a plain forward and plain writing.
 
-Every way takes its turn in each round, so that a machine that slows down slows all of them; what counts is
-the ratio within a round. Run it with ``make bench``; it prints the table that README shows.
+The plain way is the recipe's own network in PyTorch, without hooks, and the bytes of our own tiles, written in a loop.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
-import statistics
-import sys
-import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 import layerscope as ls
+import recipe_script
 from layerscope.inputs.find import SCENES
-from rounds import machine, ratio, take_turns
+from rounds import ratios, take_turns, timed
+from table import Goal, Table, compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import recipe_oracle  # type: ignore[import-not-found]  # the tests' own copy of the recipe
+    from bench import Options
 
-PLAIN = "the forward pass, then writing the bytes of our tiles"
+__all__ = ["FILES", "PICTURE", "measure"]
+
+PICTURE = min(SCENES.iterdir())
+FILES = 1984
+PLAIN = "a plain forward, then writing the bytes of our tiles"
 RECIPE = "the recipe's own procedure (OpenCV)"
+TILES = "`--write tiles`"
+STOPPED = "`--write tiles --no-outputs`: stops after stage 5"
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="how often every way takes its turn (default: 7)")
-    parser.add_argument("--picture", type=Path, help="a picture to use instead of one that ships inside")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        picture = arguments.picture.resolve() if arguments.picture else sorted(SCENES.iterdir())[0]
-        seconds = take_turns(_ways(picture), arguments.rounds, before=_clear)
-    print(f"{arguments.rounds} rounds on {machine()}\n")
-    print("| all 1984 tiles, forward included | seconds | of the recipe | of forward and writing |")
-    print("|---|---|---|---|")
-    for name, times in seconds.items():
-        ratios = " | ".join(ratio(times, seconds[other]) for other in (RECIPE, PLAIN))
-        print(f"| {name} | {statistics.median(times):.2f} | {ratios} |")
+def measure(options: Options) -> Table:
+    """Let all ways take turns; before each, what they wrote is deleted."""
+    seconds = take_turns({name: timed(way) for name, way in _ways().items()}, options.rounds, before=_clear)
+    against = "an eager forward, then writing the same bytes to as many files"
+    tiles, stopped = (ratios(seconds[way], seconds[PLAIN]) for way in (TILES, STOPPED))
+    return Table(
+        columns=["all 1984 tiles, forward included", "seconds", "of forward and writing", "of the recipe"],
+        lines=compare(seconds, [PLAIN, RECIPE]),
+        rounds=options.rounds,
+        goals=[
+            Goal(work="all 1984 tiles of YOLOv3, forward included", against=against, measured=tiles, bound=1.0),
+            Goal(work="the same, stopping after stage 5", against=against, measured=stopped, bound=0.85),
+        ],
+    )
 
 
-def _ways(picture: Path) -> dict[str, Callable[[], object]]:
-    recipe = recipe_oracle.lively(recipe_oracle.RecipeYOLO(80))
-    torch.save(recipe.state_dict(), "recipe.pth")
-    net = ls.load("yolov3", weights="recipe.pth", device="cpu")
-    written = [
-        path.read_bytes() for path in sorted(ls.run(net, picture, out="bytes", write=["tiles"]).folder.rglob("*.jpg"))
-    ]
-    assert len(written) == 1984
+def _ways() -> dict[str, Callable[[], object]]:
+    state = torch.load(recipe_script.weights())
+    recipe, eager = recipe_script.RecipeYOLO(80), recipe_script.RecipeYOLO(80, saving=False)
+    for network in (recipe, eager):
+        network.load_state_dict(state)
+        network.eval()
+    net = ls.load("yolov3", weights=recipe_script.weights(), device="cpu")
+    ls.run(net, PICTURE, out="ours", write=["tiles"])
+    written = [path.read_bytes() for path in sorted(Path("ours").rglob("*.jpg"))]
+    if len(written) != FILES:
+        raise RuntimeError(f"expected {FILES} tiles, got {len(written)}")
 
     def plain() -> None:
-        x, _ = net.prepare(picture)
-        net.outputs(x)
+        x, _ = net.prepare(PICTURE)
+        with torch.no_grad():
+            eager(x)
         for index, content in enumerate(written):
             path = Path("plain", f"part{index // 500}", f"{index}.jpg")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
-    def ours(**options: object) -> Callable[[], object]:
-        return lambda: ls.run(net, picture, out="ours", **options)  # type: ignore[arg-type]
+    def ours(**arguments: object) -> Callable[[], object]:
+        return lambda: ls.run(net, PICTURE, out="ours", **arguments)  # type: ignore[arg-type]
 
     return {
-        RECIPE: lambda: recipe_oracle.run(recipe, picture),
         PLAIN: plain,
+        RECIPE: lambda: recipe_script.run(recipe, PICTURE),
+        TILES: ours(write=["tiles"]),
+        STOPPED: ours(write=["tiles"], outputs=False),
         "`--preset classic`, the recipe's very files": ours(preset="classic"),
-        "`--write tiles`": ours(write=["tiles"]),
         "`--write sheets`, all channels without loss": ours(write=["sheets"]),
         "the default, tiles and sheets": ours(),
     }
@@ -83,8 +86,3 @@ def _ways(picture: Path) -> dict[str, Callable[[], object]]:
 def _clear() -> None:
     for folder in ("featuremap", "plain", "ours"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore", ls.LayerscopeWarning)
-    main()
