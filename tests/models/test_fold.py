@@ -17,6 +17,7 @@ from layerscope.errors import LayerscopeWarning
 from layerscope.hooks import select
 from layerscope.hooks.tape import Tape, catch
 from layerscope.inputs import Preparation
+from layerscope.models.flow import UndecidedError, follow
 from layerscope.models.fold import quicker
 from layerscope.models.network import Network
 from layerscope.models.weights import WeightsReport
@@ -117,6 +118,17 @@ def assert_folds(module: nn.Module, expected: list[str], *, size: int = 16, laye
     assert (result is net.module) == (not expected)
     assert_same_maps(net, result, layers)
     return result
+
+
+def pairs_of(module: nn.Module) -> dict[str, str]:
+    """Follow one run, without trying anything out."""
+    found = named_layers(module.eval())
+    convs = [name for name, part in found.items() if isinstance(part, nn.modules.conv._ConvNd)]
+    norms = [name for name, part in found.items() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    x = torch.rand(1, 3, 16, 16)
+    with torch.no_grad(), follow(x, module, convs, norms) as flow:
+        flow.see(module(x))
+    return flow.pairs()
 
 
 class Unit(nn.Module):
@@ -451,16 +463,24 @@ with warnings.catch_warnings():
 )
 def test_what_somebody_else_sees_is_not_folded(way: Callable[[Any, Tensor], Any]) -> None:
     assert_folds(Unit(way), [])
+    assert pairs_of(Unit(way)) == {}
 
 
-def test_a_convolution_for_two_norms_and_a_norm_for_two_convolutions() -> None:
-    assert_folds(Unit(lambda net, x: net.last(net.norm(y := net.conv(x)) + net.norm2(y)), norm2=nn.BatchNorm2d(4)), [])
-    assert_folds(
-        Unit(lambda net, x: net.last(net.norm(net.conv(x)) + net.norm2(net.conv(x))), norm2=nn.BatchNorm2d(4)), []
-    )
-    assert_folds(
-        Unit(lambda net, x: net.last(net.norm(net.conv(x)) + net.norm(net.conv2(x))), conv2=nn.Conv2d(3, 4, 3)), []
-    )
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda net, x: net.last(net.norm(y := net.conv(x)) + net.norm2(y)),
+        lambda net, x: net.last(net.norm(net.conv(x)) + net.norm2(net.conv(x))),
+        lambda net, x: net.last(net.norm(net.conv(x)) + net.norm(net.conv2(x))),
+        lambda net, x: net.last(net.norm2(net.norm(net.conv(x))) + net.norm(net.conv2(x))),
+    ],
+)
+def test_a_convolution_for_two_norms_and_a_norm_for_two_convolutions(way: Callable[[Any, Tensor], Any]) -> None:
+    def build() -> nn.Module:
+        return Unit(way, conv2=nn.Conv2d(3, 4, 3), norm2=nn.BatchNorm2d(4))
+
+    assert_folds(build(), [])
+    assert pairs_of(build()) == {}
 
 
 class OwnConv(nn.Conv2d):
@@ -533,6 +553,12 @@ def test_a_compiled_network_is_left_alone() -> None:
     assert quick(network(module), "last") is module
 
 
+def test_without_a_batch_axis_channels_are_others() -> None:
+    module = Unit(lambda net, x: net.last(net.norm(net.conv(x[0, :, :4, 0]))), nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4))
+    assert_folds(module, [])
+    assert pairs_of(module) == {}
+
+
 def test_under_autocast_nothing_is_folded() -> None:
     net = as_if_trained(network(Unit().eval()))
     with torch.autocast("cpu", torch.bfloat16):
@@ -540,11 +566,12 @@ def test_under_autocast_nothing_is_folded() -> None:
 
     def way(net: Any, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            y = net.conv(x)
-        return net.last(net.norm(y.float()) + net.norm2(net.conv2(x)))
+            y = net.norm(net.conv(x))
+        return net.last(y + net.norm2(net.conv2(x)))
 
     module = Unit(way, conv2=nn.Conv2d(3, 4, 3), norm2=nn.BatchNorm2d(4))
     assert_folds(module, ["norm2"])
+    assert pairs_of(module) == {"conv2": "norm2"}
 
 
 @pytest.mark.parametrize(
@@ -649,6 +676,16 @@ def test_a_part_that_tells_of_a_convolution_may_do_so_unheard() -> None:
 # Values that decide.
 
 
+@torch.library.custom_op("layerscope_tests::chosen", mutates_args=())
+def chosen(y: Tensor) -> Tensor:
+    return y[y > 1e9]
+
+
+@chosen.register_fake
+def _(y: Tensor) -> Tensor:
+    return y.new_empty(torch.library.get_ctx().new_dynamic_size())
+
+
 def decided_by(look: Callable[[Tensor], Any]) -> Callable[[Any, Tensor], Tensor]:
     def way(net: Any, x: Tensor) -> Tensor:
         y = net.norm(net.conv(x))
@@ -674,11 +711,14 @@ def decided_by(look: Callable[[Tensor], Any]) -> Callable[[Any, Tensor], Tensor]
         lambda y: len(torch.unique(y)) == 1,
         lambda y: torch.zeros(1).add_(y.mean()) > 1e9,
         lambda y: 1e9 in y,
+        lambda y: len(chosen(y)),
     ],
 )
 def test_where_values_decide_nothing_is_folded(look: Callable[[Tensor], Any]) -> None:
     net = network(Unit(decided_by(look)).eval())
     assert quick(net, "last") is net.module
+    with pytest.raises(UndecidedError, match="the forward calls"):
+        pairs_of(net.module)
 
 
 def test_a_choice_that_would_bring_another_part_in() -> None:
