@@ -85,7 +85,7 @@ $(RIVALS)/.ready: pyproject.toml
 	@echo "installing what the benchmarks compare with; this takes some minutes"
 	$(RIVALS)/bin/$(PIP_INSTALL) $(TORCH_DEV)
 	@# One that cannot be installed must not keep the others from being measured; the tables name it.
-	for package in $(RIVAL_PACKAGES); do $(RIVALS)/bin/$(PIP_INSTALL) "$$package" || echo "not installed: $$package"; done
+	@for package in $(RIVAL_PACKAGES); do $(RIVALS)/bin/$(PIP_INSTALL) "$$package" || echo "not installed: $$package"; done
 	$(RIVALS)/bin/$(PIP_INSTALL) -e ".[video,zarr]"
 	$(RIVALS)/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes opencv-python
 	$(RIVALS)/bin/$(PIP_INSTALL) --force-reinstall --no-deps "opencv-python-headless>=4.9,<5"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import layerscope as ls
 import recipe_script
-from layerscope.sinks.pictures import Sheets
+from layerscope.sinks.pictures import Pictures
+from layerscope.sinks.views import Look
 from layerscope.sinks.sink import Target
 from rounds import ratios, take_turns, timed
 from table import Goal, Table, compare
@@ -42,7 +43,7 @@ def measure(options: Options) -> Table:
     maps = ls.capture(net, PICTURE)
 
     def drawn() -> None:
-        sink = Sheets("channel")
+        sink = Pictures("sheets", Look(scale="channel"))
         with ThreadPoolExecutor(os.cpu_count()) as encoders:
             futures = [
                 encoders.submit(
@@ -70,21 +71,19 @@ def measure(options: Options) -> Table:
         except Exception as error:  # whatever keeps one library from it, the table is to say it
             notes.append(f"Not measured: {name} ({type(error).__name__}: {error}).")
     seconds = take_turns({name: timed(way) for name, way in ways.items()}, options.rounds, before=_clear)
-    goals = []
-    if ULTRALYTICS in seconds:
-        goals.append(
-            Goal(
-                work="lossless sheets of all 1984 channels, from finished maps",
-                against="Ultralytics 8.3's `feature_visualization` of 160 of them",
-                measured=ratios(seconds[OURS], seconds[ULTRALYTICS]),
-                bound=0.1,
-            )
-        )
+    known = ULTRALYTICS in seconds
+    goal = Goal(
+        work="lossless sheets of all 1984 channels, from finished maps",
+        against="Ultralytics 8.3's `feature_visualization` of 160 of them",
+        measured=ratios(seconds[OURS], seconds[ULTRALYTICS]) if known else [],
+        bound=0.1,
+    )
+    columns = ["channels of YOLOv3's five stages on pictures", "seconds", "of `feature_visualization`"]
     return Table(
-        columns=["channels of YOLOv3's five stages on pictures", "seconds", "of `feature_visualization`"],
-        lines=compare(seconds, [ULTRALYTICS] if goals else []),
+        columns=columns if known else columns[:2],
+        lines=compare(seconds, [ULTRALYTICS] if known else []),
         rounds=options.rounds,
-        goals=goals,
+        goals=[goal],
         notes=notes,
     )
 

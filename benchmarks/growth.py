@@ -65,10 +65,14 @@ class Measured:
 
     @property
     def proportional(self) -> list[float]:
-        """What the run would take if what it adds grew in proportion, as from the last point; of threads the first."""
+        """What the run would take if what it adds grew in proportion to that of the last point.
+
+        Where nothing is to grow, and of threads, the first point is what counts.
+        """
         if self.panel.power < 0:
             return [self.ours[0] * self.x[0] / x for x in self.x]
-        added = self.ours[-1] - self.forward[-1]
+        at = -1 if self.panel.power else 0
+        added = self.ours[at] - self.forward[at]
         return [
             forward + added * (x / self.x[-1]) ** self.panel.power
             for x, forward in zip(self.x, self.forward, strict=True)

@@ -26,7 +26,7 @@ class Goal:
     Attributes:
         work: What is done.
         against: What it is compared with.
-        measured: One number a round: a ratio, or seconds more.
+        measured: One number a round: a ratio, or seconds more; none if it could not be measured.
         bound: What the median is to be.
         kind: Whether it is to be at most that, at least that, or at most so many seconds more.
     """
@@ -40,6 +40,8 @@ class Goal:
     @property
     def met(self) -> bool:
         """Whether the median keeps within the bound."""
+        if not self.measured:
+            return False
         median = statistics.median(self.measured)
         return median >= self.bound if self.kind == "at least" else median <= self.bound
 
@@ -47,7 +49,9 @@ class Goal:
         """Say it in the columns of ``goals_table``."""
         more = self.kind == "seconds more"
         bound = f"+{self.bound:.2f} s" if more else f"{self.kind} {self.bound:.2f}"
-        measured = spread(self.measured, sign="+" if more else "") + (" s" if more else "")
+        measured = "not measured"
+        if self.measured:
+            measured = spread(self.measured, sign="+" if more else "") + (" s" if more else "")
         return [self.work, self.against, measured, bound, "yes" if self.met else "**no**"]
 
 

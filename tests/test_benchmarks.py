@@ -61,6 +61,7 @@ def test_a_command_that_fails_is_no_measurement() -> None:
         ("at least", [0.2, 0.9, 1.1], False),
         ("seconds more", [1.0], True),
         ("seconds more", [1.01], False),
+        ("at most", [], False),
     ],
 )
 def test_the_median_decides_whether_a_goal_is_met(kind: str, measured: list[float], met: bool) -> None:
