@@ -10,7 +10,7 @@ from layerscope.errors import OptionError, nearest
 from layerscope.render import REDUCTIONS, SCALES, colormap_table, default_colormap
 from layerscope.sinks.html import Html
 from layerscope.sinks.movies import Video, WebP
-from layerscope.sinks.pictures import Overlays, Reductions, Sheets
+from layerscope.sinks.pictures import Pictures
 from layerscope.sinks.tensorboard import TensorBoard
 from layerscope.sinks.tensors import TENSOR_TYPES, Tensors
 from layerscope.sinks.tiles import PACKS, TILE_FORMATS, Tiles, encode_recipe_jpeg
@@ -122,14 +122,14 @@ def _tiles(drawing: Drawing) -> Sink:
 
 SINKS: dict[str, Callable[[Drawing], Sink]] = {
     "tiles": _tiles,
-    "sheets": lambda drawing: Sheets(drawing.scale, drawing.colormap),
-    "overlays": lambda drawing: Overlays(drawing.reduce, drawing.scale, drawing.colormap, drawing.alpha),
-    "reductions": lambda drawing: Reductions(drawing.reduce, drawing.scale, drawing.colormap),
+    "sheets": lambda drawing: Pictures("sheets", drawing.look),
+    "overlays": lambda drawing: Pictures("overlays", drawing.look),
+    "reductions": lambda drawing: Pictures("reductions", drawing.look),
     "tensors": lambda drawing: Tensors(drawing.tensor_type),
     "zarr": lambda drawing: Zarr(drawing.tensor_type),
     "video": lambda drawing: Video(drawing.view, drawing.look),
     "webp": lambda drawing: WebP(drawing.view, drawing.look),
-    "tensorboard": lambda drawing: TensorBoard(drawing.scale, drawing.colormap),
+    "tensorboard": lambda drawing: TensorBoard(drawing.look),
     "html": lambda _drawing: Html(),
 }
 """The kinds of files that ``write`` takes."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from layerscope.extras import require
-from layerscope.hooks.feature_map import draw_feature_sheet
-from layerscope.render import default_colormap
 from layerscope.sinks.png import encode_png
 from layerscope.sinks.segments import Segments
+from layerscope.sinks.views import Look, take_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,22 +31,28 @@ class TensorBoard:
     The step is the frame's place in the run, and the time that of the frame in its video.
 
     Args:
-        scale: The scale that maps come in.
-        colormap: None: what suits the scale.
+        look: How values become pixels.
     """
 
     kind = "tensorboard"
     draws = True
 
-    def __init__(self, scale: str, colormap: str | None = None) -> None:
-        self.colormap = colormap or default_colormap(scale)
+    def __init__(self, look: Look) -> None:
+        self.look = look
 
-    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write:
+    @property
+    def colormap(self) -> str:
+        """The colour map's name."""
+        return self.look.colours
+
+    def take(self, feature_map: FeatureMap, scaled: Scaled) -> Write | None:
         """Keep the bytes."""
-        axes = feature_map.axes
+        draw = take_view("sheets", feature_map, scaled, self.look)
+        if draw is None:
+            return None
 
         def give(target: Target) -> tuple[tuple[int, int], bytes]:
-            sheet = np.asarray(draw_feature_sheet(scaled, target.layer, axes, colormap=self.colormap))
+            sheet = draw(target.layer)
             return (sheet.shape[0], sheet.shape[1]), encode_png(sheet)
 
         return give

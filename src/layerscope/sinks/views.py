@@ -65,7 +65,7 @@ def take_view(view: str, feature_map: FeatureMap, scaled: Scaled, look: Look) ->
     """
     axes = feature_map.axes
     if view == "sheets":
-        return lambda layer: np.asarray(draw_feature_sheet(scaled, layer, axes, colormap=look.colours))
+        return lambda layer: draw_feature_sheet(scaled, layer, axes, colormap=look.colours)
     if view.isdecimal():
         if int(view) >= axes.channels:
             return None
