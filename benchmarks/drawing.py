@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import layerscope as ls
 import recipe_script
-from layerscope.sinks.pictures import Pictures
-from layerscope.sinks.views import Look
+from layerscope.sinks.drawing import Drawing
 from layerscope.sinks.sink import Target
 from rounds import ratios, take_turns, timed
 from table import Goal, Table, compare
@@ -43,16 +42,14 @@ def measure(options: Options) -> Table:
     maps = ls.capture(net, PICTURE)
 
     def drawn() -> None:
-        sink = Pictures("sheets", Look(scale="channel"))
+        (sink,) = Drawing(write=("sheets",)).sinks()
         with ThreadPoolExecutor(os.cpu_count()) as encoders:
-            futures = [
-                encoders.submit(
-                    sink.take(feature_map, feature_map.scaled("channel")),
-                    Target(folder=Path("drawn"), layer=name, layer_folder=name),
-                )
-                for name, feature_map in maps.items()
-            ]
-        for future in futures:
+            writing = []
+            for name, feature_map in maps.items():
+                if write := sink.take(feature_map, feature_map.scaled()):
+                    target = Target(folder=Path("drawn"), layer=name, layer_folder=name)
+                    writing.append(encoders.submit(write, target))
+        for future in writing:
             future.result()
 
     def saved() -> None:
