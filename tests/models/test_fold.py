@@ -306,6 +306,10 @@ def test_a_pair_that_runs_twice() -> None:
     assert_folds(Unit(lambda net, x: net.last(net.norm(net.conv(x)) - net.norm(net.conv(x.flip(3))))), ["norm"])
 
 
+def test_a_forward_that_writes_to_its_input() -> None:
+    assert_folds(Unit(lambda net, x: net.last(net.norm(net.conv(x.mul_(2))))), ["norm"])
+
+
 def test_two_convolutions_of_one_weight() -> None:
     module = Unit(
         lambda net, x: net.last(net.norm(net.conv(x)) - net.norm2(net.conv2(x))),
@@ -505,8 +509,13 @@ class OwnNorm(nn.BatchNorm2d):
     ],
 )
 def test_parts_that_are_not_what_they_seem(conv: nn.Module | None, norm: nn.Module | None) -> None:
-    first = nn.Conv2d(3, 6, 1) if isinstance(conv, nn.ConvTranspose2d) else nn.Identity()
-    assert_folds(Unit(lambda net, x: net.last(net.norm(net.conv(net.first(x)))), conv, norm, first=first), [])
+    parts = {
+        "first": nn.Conv2d(3, 6, 1) if isinstance(conv, nn.ConvTranspose2d) else nn.Identity(),
+        "conv2": nn.Conv2d(4, 4, 3),
+        "norm2": nn.BatchNorm2d(4),
+    }
+    module = Unit(lambda net, x: net.last(net.norm2(net.conv2(net.norm(net.conv(net.first(x)))))), conv, norm, **parts)
+    assert_folds(module, ["norm2"])
 
 
 def test_a_forward_put_on_one_convolution() -> None:
@@ -536,13 +545,16 @@ def test_weights_normed_the_old_way() -> None:
     assert quick(net, "last") is net.module
 
 
-def test_a_norm_in_training_is_left_alone() -> None:
+def test_a_network_in_training_is_left_alone() -> None:
     module = Unit().eval()
     module.norm.train()
     before = copy.deepcopy(module.state_dict())
     net = network(module)
     assert quick(net, "last") is net.module
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+    module.norm.eval()
+    module.last.train()
+    assert quick(net, "last") is net.module
 
 
 def test_a_compiled_network_is_left_alone() -> None:
@@ -581,6 +593,7 @@ def test_under_autocast_nothing_is_folded() -> None:
         lambda net, x: net.last(net.norm(net.conv(x)) * net.norm.eps),
         lambda net, x: net.last(net.norm(net.conv(x)) + (0 if net.conv.bias is None else 1)),
         lambda net, x: net.last(net.norm(net.conv(x)) + torch.rand(1)),
+        lambda net, x: (y := net.last(net.norm(net.conv(x))), type(net.norm) is nn.Identity and net.last(y)),
     ],
 )
 def test_a_forward_that_can_tell_or_is_never_the_same(way: Callable[[Any, Tensor], Any]) -> None:
@@ -694,9 +707,16 @@ def decided_by(look: Callable[[Tensor], Any]) -> Callable[[Any, Tensor], Tensor]
     return way
 
 
+def gathered(y: Tensor) -> Tensor:
+    total = torch.zeros(())
+    torch._foreach_add_([total], [y.mean()])
+    return total > 1e9
+
+
 @pytest.mark.parametrize(
     "look",
     [
+        gathered,
         lambda y: y.mean() > 1e9,
         lambda y: y.max().item() > 1e9,
         lambda y: float(y.view(-1)[0]) > 1e9,

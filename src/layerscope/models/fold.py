@@ -95,7 +95,7 @@ def _folded(net: Network, plan: Plan, x: Tensor) -> nn.Module | None:
     norms = [name for name, part in found.items() if _is_norm(part) and part not in wanted]
     if not convs or not norms:
         return None
-    trial = _Trial(net, plan, {*plan.layers, *norms}, x)
+    trial = _Trial(net, plan, x)
     followed = _copied(net.module)
     with follow(x, followed, convs, norms) as flow:
         before = trial.maps(followed, flow.see)
@@ -206,13 +206,11 @@ class _Trial:
     Attributes:
         net: The network.
         plan: What is listened to.
-        points: Names of modules that are looked at anyway.
         x: The input.
     """
 
     net: Network
     plan: Plan
-    points: Collection[str]
     x: Tensor
 
     def maps(self, module: nn.Module, see: Callable[[Any], None] = lambda _value: None) -> Maps:
@@ -225,14 +223,13 @@ class _Trial:
         taken: Maps = {}
 
         def look(name: str, ordinal: int, value: Any) -> None:
-            if name in self.points or self.plan.wants(name, ordinal):
-                with torch._C.DisableTorchFunction():  # this is no operation of the network
-                    see(value)
-                    for path, tensor in tensors_in(name, value):
-                        taken[path, ordinal] = _some_of(tensor)
+            if self.plan.wants(name, ordinal):
+                see(value)
+                for path, tensor in tensors_in(name, value):
+                    taken[path, ordinal] = _some_of(tensor)
 
         with ExitStack() as stack:
-            stack.enter_context(watch(module, self.points, look))
+            stack.enter_context(watch(module, self.plan.layers, look))
             if self.plan.hears_operations:
                 stack.enter_context(watch_operations(module, look))
             see(self.net.call(module, self.x.clone()))
