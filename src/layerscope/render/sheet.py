@@ -100,7 +100,7 @@ def sheet_pixels(
     """Draw a sheet as ``draw_sheet`` does, and leave it an array.
 
     Returns:
-        (H, W) uint8 where everything on it is grey, else (H, W, 3) RGB.
+        (H, W) uint8 where everything on it is grey, else (H, W, 3) RGB; the rows have a byte between them in memory.
     """
     tiles = _checked(tiles, labels, marks)
     layout = sheet_layout(
@@ -116,8 +116,11 @@ def sheet_pixels(
     )
     bands = 3 if tiles.ndim == 4 or not is_grey(colormap) else 1
     height, width = layout.size_hw
-    # Everything that comes in rows is copied as rows of bytes, whatever number of them makes a pixel.
-    rows = np.full((height, width * bands), _PAPER_LEVEL, np.uint8)
+    # A zero before each row makes them the lines of a PNG file, which is then compressed without another copy.
+    lines = np.full((height, 1 + width * bands), _PAPER_LEVEL, np.uint8)
+    lines[:, 0] = 0
+    # What comes in rows is copied as rows of bytes, whatever number of them makes a pixel.
+    rows = lines[:, 1:]
     canvas = rows if bands == 1 else rows.reshape(height, width, bands)
     draw_header(canvas, layout.header, layout.header_yx, colormap=colormap, value_range=value_range)
     if len(tiles):

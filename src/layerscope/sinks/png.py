@@ -7,6 +7,7 @@ ISA-L's deflate is several times faster than zlib's at about its size. The forma
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,26 @@ def encode_png(pixels: NDArray[np.uint8], *, photo: bool = False) -> bytes:
 
 def _deflated(pixels: NDArray[np.uint8], photo: bool) -> bytes:
     """Filter and compress, all at once: ISA-L's streams were seen to give other bytes for the same picture, rarely."""
-    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    lines = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
-    lines[:, 0] = UP if photo else NO_FILTER
-    lines[:, 1:] = rows
-    if photo:
-        lines[1:, 1:] -= rows[:-1]
+    lines = None if photo else _lines_in_memory(pixels)
+    if lines is None:
+        rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+        lines = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+        lines[:, 0] = UP if photo else NO_FILTER
+        lines[:, 1:] = rows
+        if photo:
+            lines[1:, 1:] -= rows[:-1]
     return bytes(isal_zlib.compress(lines, 1))
+
+
+def _lines_in_memory(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Find the lines that pixels are part of already, each row behind a zero; None where they lie otherwise."""
+    lines = pixels.base
+    width = math.prod(pixels.shape[1:])
+    if not isinstance(lines, np.ndarray) or lines.shape != (len(pixels), 1 + width) or lines.dtype != np.uint8:
+        return None
+    expected = lines[:, 1:].reshape(pixels.shape)
+    where = [(array.strides, array.__array_interface__["data"][0]) for array in (pixels, expected)]
+    return lines if lines.flags.c_contiguous and where[0] == where[1] and not lines[:, 0].any() else None
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
