@@ -64,11 +64,18 @@ def test_rows_in_memory_that_only_look_like_such_lines_are_written_as_they_look(
         zeros[::-1, 1:],
         zeros[:, :0:-1],
         turned[:, 1:],
-        zeros.astype(np.int8).view(np.uint8)[:, 1:],
+        np.repeat(zeros, 2, axis=1).view(np.uint16).view(np.uint8)[:, 2 : 2 + width],
     ):
         pixels = part.reshape(shape)
         with Image.open(io.BytesIO(encode_png(pixels))) as picture:
             np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+def test_a_turned_square_is_written_as_it_looks() -> None:
+    lines = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    lines[:, 0] = 0
+    with Image.open(io.BytesIO(encode_png(lines[:, 1:].T))) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), lines[:, 1:].T)
 
 
 def test_a_sheet_is_compressed_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def _lines_in_memory(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Find the lines that pixels are part of already, each row behind a zero; None where they lie otherwise."""
     lines = pixels.base
     width = math.prod(pixels.shape[1:])
-    if not isinstance(lines, np.ndarray) or lines.shape != (len(pixels), 1 + width) or lines.dtype != np.uint8:
+    if not isinstance(lines, np.ndarray) or lines.shape != (len(pixels), 1 + width):
         return None
     expected = lines[:, 1:].reshape(pixels.shape)
     where = [(array.strides, array.__array_interface__["data"][0]) for array in (pixels, expected)]
