@@ -72,7 +72,7 @@ def test_rows_in_memory_that_only_look_like_such_lines_are_written_as_they_look(
 
 
 def test_a_turned_square_is_written_as_it_looks() -> None:
-    lines = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    lines = np.arange(30, dtype=np.uint8).reshape(5, 6).copy()
     lines[:, 0] = 0
     with Image.open(io.BytesIO(encode_png(lines[:, 1:].T))) as picture:
         np.testing.assert_array_equal(np.asarray(picture), lines[:, 1:].T)
