@@ -102,16 +102,16 @@ def _folded(net: Network, plan: Plan, x: Tensor) -> nn.Module | None:
     pairs = flow.pairs()
     if not pairs:
         return None
-    module = _copied(net.module)
-    _fold(module, pairs)
-    if net.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        weights = _lay_out_channels_last(module)
-        with suppress(RuntimeError):  # `view` cannot merge channels and places that lie so
+    on_cpu = net.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    for channels_last in (True, False) if on_cpu else (False,):
+        module = _copied(net.module)
+        _fold(module, pairs)
+        if channels_last:
+            _lay_out_channels_last(module)
+        with suppress(RuntimeError):  # `view` cannot merge channels and places that lie channels-last
             if _alike(before, trial.maps(_copied(module))):
                 return module
-        for conv, weight in weights.items():
-            conv.weight = weight
-    return module if _alike(before, trial.maps(_copied(module))) else None
+    return None
 
 
 def _runs_as_built(module: nn.Module) -> bool:
@@ -185,18 +185,12 @@ def _fold(module: nn.Module, pairs: Mapping[str, str]) -> None:
                 part._modules[name] = instead[child]
 
 
-def _lay_out_channels_last(module: nn.Module) -> dict[nn.Conv2d, Tensor]:
-    """Let convolutions work on all channels of a cell at once: what they give is laid out as their weights are.
-
-    Returns:
-        The convolutions, with their weights as they were.
-    """
-    weights: dict[nn.Conv2d, Tensor] = {
-        conv: conv.weight for conv in module.modules() if isinstance(conv, nn.Conv2d) and _is_conv(conv)
-    }
-    for conv, weight in weights.items():
-        conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
-    return weights
+def _lay_out_channels_last(module: nn.Module) -> None:
+    """Let convolutions work on all channels of a cell at once: what they give is laid out as their weights are."""
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d) and _is_conv(conv):
+            weight = conv.weight.contiguous(memory_format=torch.channels_last)
+            conv.weight = nn.Parameter(weight, requires_grad=False)
 
 
 @dataclass(frozen=True, slots=True)
