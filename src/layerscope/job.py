@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write
 from layerscope.sinks.run_folder import count_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from layerscope.sinks.manifest import Manifest
     from layerscope.sinks.sink import Sink
 
-__all__ = ["Job", "Progress", "Report", "nothing_readable", "work_through"]
+__all__ = ["Job", "Progress", "Report", "nothing_readable", "several_frames", "work_through"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def work_through(job: Job, found: Sequence[Input], journal: Journal, head: Manif
         InputError: No picture could be read.
         OutputError: The folder cannot be written.
     """
-    with ThreadPoolExecutor(job.threads) as encoders:
+    with ThreadPoolExecutor(job.threads) as encoders, _sharing_cores(job, found):
         with as_output_errors(journal.out):
             gathered = Gathered(job.sinks, journal.folder, encoders, fps=job.drawing.fps)
         with contextlib.closing(gathered):
@@ -106,6 +107,27 @@ def work_through(job: Job, found: Sequence[Input], journal: Journal, head: Manif
                 gathered.flush()
                 journal.mark()
                 journal.finish(gathered.finish(journal.out, head, journal.records))
+
+
+@contextlib.contextmanager
+def _sharing_cores(job: Job, found: Sequence[Input]) -> Iterator[None]:
+    """Leave cores to those who decode and encode beside the forward pass, where there is more than one picture.
+
+    PyTorch's threads wait for one another at each operation, and wait busily; on cores that they do not have for
+    themselves, most of a run is such waiting.
+    """
+    before = torch.get_num_threads()
+    if job.net.device.type == "cpu" and several_frames(found):
+        torch.set_num_threads(max(1, before - min(job.threads, (os.cpu_count() or 1) // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def several_frames(found: Sequence[Input]) -> bool:
+    """Tell whether inputs may give more than one frame."""
+    return len(found) > 1 or found[0].moments is not None
 
 
 def nothing_readable(errors: Mapping[str, InputError]) -> InputError:
@@ -120,7 +142,7 @@ def _take_through(
 ) -> dict[str, InputError]:
     """Take all frames through that are not done; return what is wrong with those that could not be read."""
     errors: dict[str, InputError] = {}
-    alone = len(found) == 1 and found[0].moments is None
+    alone = not several_frames(found)
     total = len(found) if all(item.moments is None for item in found) else None
     writing: deque[Future[int]] = deque()
     pictures = 0

@@ -15,7 +15,7 @@ from layerscope.errors import OptionError
 from layerscope.hooks.capture import asks_for_stages, enough
 from layerscope.hooks.select import Selection, select
 from layerscope.inputs import MAX_PIXELS, Span, find_inputs
-from layerscope.job import Job, Report, work_through
+from layerscope.job import Job, Report, several_frames, work_through
 from layerscope.models.fold import quicker
 from layerscope.sinks.drawing import Drawing, preset_options
 from layerscope.sinks.journal import begin, finished
@@ -150,7 +150,7 @@ def run(
     plan = select(layers, net.module, stages=net.stages if asks_for_stages(layers) else ())
     span = Span(every=every, start_s=start, count=frames)
     found = find_inputs(inputs, max_pixels=max_pixels, span=span)
-    fold = fold and (len(found) > 1 or found[0].moments is not None)
+    fold = fold and several_frames(found)
     together = _batch(batch, net)
     job = Job(
         net=net,

@@ -112,8 +112,13 @@ def _writes(feature_map: FeatureMap, scaled: Scaled | None, sinks: Iterable[Sink
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:
-    """Round to what a float32 holds; NaN, where there is no finite value, is null."""
-    return [float(f"{value:.8g}") if np.isfinite(value) else None for value in values]
+    """Round to eight digits, what a float32 holds; NaN, where there is no finite value, is null."""
+    known = np.isfinite(values) & (values != 0)
+    size = np.floor(np.log10(np.abs(values), where=known, out=np.zeros(len(values))))
+    digits = np.clip(7 - size, -300, 300)
+    up, down = 10.0 ** np.maximum(digits, 0), 10.0 ** np.maximum(-digits, 0)
+    rounded = np.rint(values * up / down) / up * down
+    return [value if finite else None for value, finite in zip(rounded.tolist(), np.isfinite(values), strict=True)]
 
 
 def _known(values: list[float | None]) -> list[float]:
