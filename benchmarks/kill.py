@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -108,6 +109,8 @@ def _start(out: Path, write: list[str], batch: int, *, resume: bool) -> int:
             net = ls.load("demo", device="cpu", size=SIDE_PX)
             ls.run(net, "pictures", out=out, write=write, batch=batch, threads=2, resume=resume)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return child

@@ -348,9 +348,10 @@ def test_a_run_that_is_stopped_while_it_is_put_together_goes_on(
 
     def fail(*arguments: object) -> object:
         calls.append(1)
+        result = true(*arguments)
         if len(calls) == at:
-            raise StopError
-        return true(*arguments)
+            raise StopError  # as if killed when the file is there, and not yet in its place
+        return result
 
     monkeypatch.setattr(place, failing, fail)
     with pytest.raises(StopError):

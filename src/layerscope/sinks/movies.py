@@ -159,7 +159,7 @@ class _Gathering:
                 if not own.is_dir():
                     continue
                 path = f"{self._kind}/{view}/{name}.{self._suffix}"
-                whole = own / f"whole.{self._suffix}"
+                whole = own / "whole.part"
                 self._join(own, whole, ending.times_s)
                 (ending.out / path).parent.mkdir(parents=True, exist_ok=True)
                 whole.replace(ending.out / path)
