@@ -163,7 +163,7 @@ NETWORKS = {
     "demo": ({"size": 64}, 40),
     "yolov3": ({"size": 64}, 72),
     "torchvision:resnet18": ({"size": 64}, 20),
-    "torchvision:mobilenet_v2": ({"size": 64}, None),  # whether the trial passes hangs on the last bits
+    "torchvision:mobilenet_v2": ({"size": 64}, 52),
     "torchvision:densenet121": ({"size": 64}, 59),
     "torchvision:googlenet": ({"size": 64}, 57),
     "ultralytics:yolov8n.yaml": ({"size": 64}, 57),
@@ -174,15 +174,15 @@ NETWORKS = {
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def real(request: pytest.FixtureRequest) -> tuple[Network, int | None]:
+def real(request: pytest.FixtureRequest) -> tuple[Network, int]:
     source: str = request.param
     if ":" in source:
         pytest.importorskip(source.partition(":")[0])
     options, count = NETWORKS[source]
     net = load(source, **options)
-    if source == "yolov3":
+    if source in ("yolov3", "torchvision:mobilenet_v2"):  # the latter, as deep as it is, would be chaotic otherwise
         lively(net.module)
-    if source != "demo":
+    elif source != "demo":
         as_if_trained(net)
     if source.startswith("ultralytics"):  # scores and sizes that do not hang on the last bit
         for branch in (*net.module.model[-1].cv2, *net.module.model[-1].cv3):
@@ -191,13 +191,10 @@ def real(request: pytest.FixtureRequest) -> tuple[Network, int | None]:
 
 
 @pytest.mark.parametrize("layers", SELECTIONS)
-def test_the_maps_of_every_selection_are_the_same(real: tuple[Network, int | None], layers: str) -> None:
+def test_the_maps_of_every_selection_are_the_same(real: tuple[Network, int], layers: str) -> None:
     net, count = real
     result = quick(net, layers)
-    if layers not in ("stages", "operations"):
-        assert not folded(net, result)
-    elif count is not None:
-        assert len(folded(net, result)) == count
+    assert len(folded(net, result)) == (count if layers in ("stages", "operations") else 0)
     assert_same_maps(net, result, layers)
 
 
@@ -217,6 +214,14 @@ def test_what_hangs_on_the_last_bit_is_not_folded() -> None:
         assert quick(net, layers) is net.module
     net = build()
     assert folded(net, quick(net, "last")) == ["norm", "norm2"]
+
+
+def test_a_chaotic_network_is_left_alone() -> None:
+    """Drawn at random and normed, MobileNetV2 turns the last bit of its first map into a thousandth of its last."""
+    pytest.importorskip("torchvision")
+    net = as_if_trained(load("torchvision:mobilenet_v2", size=64))
+    assert quick(net, "features") is net.module
+    assert len(folded(net, quick(net, "features.3"))) == 52
 
 
 def test_densenets_norms_that_come_before_a_convolution_stay() -> None:
