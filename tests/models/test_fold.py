@@ -57,9 +57,8 @@ def as_if_trained(net: Network, seed: int = 0) -> Network:
     norms: list[Any] = [part for part in net.module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     generator = torch.Generator().manual_seed(seed)
     for norm in norms:
-        if norm.affine:
-            norm.weight.data.normal_(generator=generator)
-            norm.bias.data.normal_(generator=generator)
+        for parameter in norm.parameters():
+            parameter.data.normal_(generator=generator)
         norm.training, norm.momentum = True, 1.0
     with torch.no_grad():
         net.call(net.module, picture(net, 4))
@@ -280,10 +279,16 @@ def test_what_runs_elsewhere_is_left_alone(kind: str, tmp_path: Path) -> None:
 # What may be folded.
 
 
+def without_bias(norm: nn.Module) -> nn.Module:
+    norm.register_parameter("bias", None)
+    return norm
+
+
 @pytest.mark.parametrize(
     ("conv", "norm"),
     [
         (nn.Conv2d(3, 4, 3, bias=False), None),
+        (nn.Conv2d(3, 4, 3), without_bias(nn.BatchNorm2d(4))),
         (nn.Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4, affine=False)),
         (nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6, eps=0.1)),
         (nn.Conv2d(3, 4, 3, padding=2, dilation=2, stride=2, padding_mode="reflect"), None),
@@ -762,10 +767,11 @@ def test_indices_may_be_computed_from_values() -> None:
 # The layout of memory.
 
 
-def test_weights_lie_channels_last_so_that_maps_do() -> None:
+@pytest.mark.parametrize("layers", ["last", "second.norm"])
+def test_all_weights_lie_channels_last_so_that_maps_do(layers: str) -> None:
     torch.manual_seed(0)
     net = as_if_trained(network(Two().eval()))
-    result = quick(net, "last")
+    result = quick(net, layers)
     for name in ("first.0.0", "second.conv"):
         assert named_layers(result)[name].weight.is_contiguous(memory_format=torch.channels_last)
     seen: list[Tensor] = []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from layerscope.inputs import Frame, prepare
 from layerscope.models.flow import follow
@@ -105,9 +104,7 @@ def _folded(net: Network, plan: Plan, x: Tensor) -> nn.Module | None:
     on_cpu = net.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     for channels_last in (True, False) if on_cpu else (False,):
         module = _copied(net.module)
-        _fold(module, pairs)
-        if channels_last:
-            _lay_out_channels_last(module)
+        _fold(module, pairs, channels_last=channels_last)
         with suppress(RuntimeError):  # `view` cannot merge channels and places that lie channels-last
             if _alike(before, trial.maps(_copied(module))):
                 return module
@@ -158,39 +155,43 @@ def _noise(preparation: Preparation) -> Tensor:
     return prepare(Frame(name="noise", pixels=pixels), preparation)[0]
 
 
-def _fold(module: nn.Module, pairs: Mapping[str, str]) -> None:
+def _fold(module: nn.Module, pairs: Mapping[str, str], *, channels_last: bool) -> None:
     """Let convolutions do what the batch norms behind them did.
 
     Args:
         module: The network that they are parts of.
         pairs: Names of convolutions to those of batch norms.
+        channels_last: Let 2-D convolutions work on all channels of a cell at once; what they give is laid out in
+            memory as their weights are.
     """
-    found: dict[str, Any] = dict(named_layers(module))
+    found = named_layers(module)
     instead: dict[nn.Module, nn.Module] = {}
-    for conv, norm in ((found[one], found[other]) for one, other in pairs.items()):
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight,
-            conv.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-            transpose=conv.transposed,
-        )
-        instead[norm] = nn.Identity().eval()
+    for conv, norm in pairs.items():
+        _fold_into(found[conv], found[norm], channels_last=channels_last)
+        instead[found[norm]] = nn.Identity().eval()
     for part in list(module.modules()):
+        if channels_last and isinstance(part, nn.Conv2d) and _is_conv(part):
+            weight = part.weight.contiguous(memory_format=torch.channels_last)
+            part.weight = nn.Parameter(weight, requires_grad=False)
         for name, child in part._modules.items():
             if child in instead:
                 part._modules[name] = instead[child]
 
 
-def _lay_out_channels_last(module: nn.Module) -> None:
-    """Let convolutions work on all channels of a cell at once: what they give is laid out as their weights are."""
-    for conv in module.modules():
-        if isinstance(conv, nn.Conv2d) and _is_conv(conv):
-            weight = conv.weight.contiguous(memory_format=torch.channels_last)
-            conv.weight = nn.Parameter(weight, requires_grad=False)
+def _fold_into(conv: Any, norm: Any, *, channels_last: bool) -> None:
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    bias = (-norm.running_mean if conv.bias is None else conv.bias - norm.running_mean) * scale
+    if norm.bias is not None:
+        bias = bias + norm.bias
+    layout = torch.channels_last if channels_last and isinstance(conv, nn.Conv2d) else torch.preserve_format
+    weight = torch.empty_like(conv.weight, memory_format=layout)
+    by_channel = (1, -1) if conv.transposed else (-1, 1)
+    # Written where it stays: weights in between would leave holes in memory, half as large as all weights together.
+    torch.mul(conv.weight, scale.reshape(*by_channel, *(1 for _ in conv.kernel_size)), out=weight)
+    conv.weight = nn.Parameter(weight, requires_grad=False)
+    conv.bias = nn.Parameter(bias, requires_grad=False)
 
 
 @dataclass(frozen=True, slots=True)
