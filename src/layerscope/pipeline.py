@@ -156,7 +156,7 @@ def run(
         net=net,
         module=net.module,
         plan=plan,
-        until=None if outputs else enough(plan, net.calls(prepared.size_hw)),
+        until=None if outputs else enough(plan, net.calls(prepared.size_hw, operations=bool(plan.operations))),
         preparation=prepared,
         sinks=drawn_by,
         drawing=drawing,

@@ -84,7 +84,7 @@ of its own
         frame = open_frame(picture)
         plan = select(layers or "stages", net.module, stages=net.stages if asks_for_stages(layers) else ())
         x, placement = net.prepare(frame, **preparation)
-        until = enough(plan, net.calls(placement.input_hw))
+        until = enough(plan, net.calls(placement.input_hw, operations=bool(plan.operations)))
         tape = _record(net.module, plan, lambda: net.forward(x), until)
         return _maps(tape, frame, placement)
     if not isinstance(net, nn.Module):

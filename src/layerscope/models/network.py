@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layerscope.inputs import Placement, Preparation, open_frame, prepare, with_options
 from layerscope.models.stages import find_stages
 from layerscope.models.survey import Layer, called_plainly, count_calls, survey, tensors_in
+from layerscope.models.watch import INPUT
 from layerscope.models.wrapped import named_layers
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Network:
         module: The PyTorch module, in evaluation mode.
         preparation: How a picture becomes its input.
         known_stages: What ``stages`` are, where its source says so; None: they are found.
+        runs_once: Whether none of its modules runs more than once a forward, so that nobody need try it out.
         likely_stages: What its library calls its stages, which they are if each gives a map.
         names: Class names, in the order of its outputs.
         heads: How its outputs are read as boxes; empty for a network that does not detect.
@@ -51,6 +53,7 @@ class Network:
     preparation: Preparation
     weights: WeightsReport
     known_stages: tuple[str, ...] | None = None
+    runs_once: bool = False
     likely_stages: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
@@ -112,8 +115,18 @@ class Network:
             self._surveys[key] = survey(self.module, x, call=self.call, operations=operations)
         return self._surveys[key]
 
-    def calls(self, size_hw: tuple[int, int]) -> Mapping[str, int] | None:
-        """Count how often each layer runs for an input of a size; None where shapes alone do not tell."""
+    def calls(self, size_hw: tuple[int, int], *, operations: bool = False) -> Mapping[str, int] | None:
+        """Count how often each layer runs for an input of a size; None where shapes alone do not tell.
+
+        It is tried out, on shapes: the first time in a process that takes a second, in which PyTorch imports what it
+        needs for shapes. Of a network whose modules run once that is not needed, unless for operations.
+
+        Args:
+            size_hw: Height and width of the input.
+            operations: Count the operations between the modules too.
+        """
+        if self.runs_once and not operations:
+            return {name + of: 1 for name in named_layers(self.module) for of in ("", INPUT)}
         if size_hw not in self._calls:
             self._calls[size_hw] = count_calls(self.module, torch.zeros(1, 3, *size_hw, device="meta"), call=self.call)
         return self._calls[size_hw]

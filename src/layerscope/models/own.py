@@ -80,6 +80,7 @@ def _detector(request: Request, module: YOLOv3, report: WeightsReport, names: tu
         preparation=Preparation(size_hw=(416, 416)),
         weights=report,
         known_stages=module.STAGES,
+        runs_once=True,
         names=names,
         heads=module.heads,
         check_size=_multiple_of_32,
@@ -98,6 +99,7 @@ def load_darknet53(request: Request) -> Network:
         preparation=Preparation(size_hw=(256, 256), resize="crop"),
         weights=report,
         known_stages=module.STAGES,
+        runs_once=True,
         names=class_names(module.classes),
         check_size=_multiple_of_32,
     )
@@ -124,6 +126,7 @@ def load_darknet(request: Request) -> Network:
         ),
         weights=report,
         known_stages=module.stages,
+        runs_once=True,
         names=class_names(outputs),
         heads=module.heads,
         check_size=lambda size_hw: check_size(config, size_hw),
