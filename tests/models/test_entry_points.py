@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import layerscope as ls
+from documented_package import lay_down
 from layerscope.errors import LayerscopeWarning, SourceError
 
 if TYPE_CHECKING:
@@ -22,21 +22,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sources.md"
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The documented package, as an installer would lay it down."""
-    page = PAGE.read_text()
-    code = next(block for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "def load" in block)
-    entry = re.findall(r"^```toml\n\[project.entry-points.\"(.*?)\"\]\n(.*?)^```", page, re.M | re.S)[0]
-    home = tmp_path / "site"
-    (home / "toynets").mkdir(parents=True)
-    (home / "toynets" / "__init__.py").touch()
-    (home / "toynets" / "layerscope.py").write_text(code)
-    facts = home / "toynets-1.0.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: toynets\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text(f"[{entry[0]}]\n{entry[1].replace(chr(34), '')}")
-    monkeypatch.syspath_prepend(str(home))
+    name = lay_down(PAGE, "def load", tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "toynets"]:
-        del sys.modules[name]
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
 
 
 @pytest.mark.usefixtures("installed")
