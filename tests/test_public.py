@@ -70,7 +70,7 @@ def test_help_and_version_load_no_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
 sys.argv = ['layerscope', *{arguments!r}]
-from layerscope.cli import main
+from layerscope.__main__ import main
 try:
     main()
 except SystemExit as end:

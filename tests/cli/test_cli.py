@@ -241,13 +241,17 @@ def test_the_examples_in_help_parse(tiny_cfg: Path) -> None:
 
 
 def test_a_real_process_ends_with_the_code_and_no_traceback(tiny_cfg: Path) -> None:
-    command = [sys.executable, "-c", "from layerscope.cli import main; main()", "run", f"darknet:{tiny_cfg}"]
+    command = [sys.executable, "-m", "layerscope", "run", f"darknet:{tiny_cfg}"]
     bad = subprocess.run([*command, "gone.png"], capture_output=True, text=True, check=False)
     assert bad.returncode == 1
     assert "Traceback" not in bad.stderr
     assert bad.stderr.splitlines()[-1] == "error: no such file: gone.png"
-    good = subprocess.run([*command, "photo.png"], capture_output=True, text=True, check=False)
+    good = subprocess.run([*command, "photo.png", "--json"], capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["frames"], "all that was printed has come out, though the process leaves at once"
+    usage = subprocess.run([*command, "--no-such"], capture_output=True, text=True, check=False)
+    assert usage.returncode == 2
+    assert "No such option" in usage.stderr
 
 
 def test_a_log_tells_what_happened_and_when_and_leaves_the_folder_alone(tiny_cfg: Path) -> None:

@@ -12,7 +12,7 @@ from layerscope.cli.layers import layers
 from layerscope.cli.run import run
 from layerscope.cli.timeline import timeline
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="layerscope",
@@ -62,8 +62,3 @@ def _root(
       layerscope layers yolov3
       layerscope check net.py:build
     """
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
