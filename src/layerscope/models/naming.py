@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layerscope.models.yolov3 import BLOCKS, YOLOv3
+from layerscope.models.yolov3 import BLOCKS, yolov3_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -122,7 +122,7 @@ def _inner(module: str) -> Pair:
 
 
 def _by_shape(pairs: Iterator[Pair]) -> Callable[[WeightSlot, int], Pair | None]:
-    named = dict(zip((slot.section for slot in YOLOv3_SLOTS), pairs, strict=True))
+    named = dict(zip((slot.section for slot in yolov3_slots()), pairs, strict=True))
     return lambda slot, _ordinal: named.get(slot.section)
 
 
@@ -136,15 +136,6 @@ def _by_section(conv: str, norm: str) -> Callable[[WeightSlot, int], Pair | None
 
     return pair
 
-
-def _yolov3_slots() -> tuple[WeightSlot, ...]:
-    import torch
-
-    with torch.device("meta"):
-        return YOLOv3().slots
-
-
-YOLOv3_SLOTS = _yolov3_slots()
 
 NAMINGS = (
     Naming(name="bubbliiiing/yolo3-pytorch", pair=_by_shape(_bubbliiiing("layer"))),

@@ -21,7 +21,7 @@ from layerscope.models.layout import WeightSlot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ANCHORS", "BLOCKS", "WIDTHS", "Darknet53", "Darknet53Classifier", "YOLOv3"]
+__all__ = ["ANCHORS", "BLOCKS", "WIDTHS", "Darknet53", "Darknet53Classifier", "YOLOv3", "yolov3_slots"]
 
 WIDTHS = (32, 64, 128, 256, 512, 1024)
 """Channels of the stem and of the five blocks."""
@@ -221,23 +221,7 @@ class YOLOv3(nn.Module):
     @property
     def slots(self) -> tuple[WeightSlot, ...]:
         """The 75 convolutions in the order of a ``.weights`` file."""
-        slots = _backbone_slots(self.blocks)
-        section = slots[-1].section + 2  # the last residual's shortcut lies between
-        scales = (
-            ("neck.stride32", "head32", "neck.lateral16"),
-            ("neck.stride16", "head16", "neck.lateral8"),
-            ("neck.stride8", "head8", None),
-        )
-        for convolutions, head, lateral in scales:
-            for name in (*(f"{convolutions}.conv{index}" for index in range(1, 6)), f"{head}.expand"):
-                slots.append(_slot(section, name))
-                section += 1
-            slots.append(WeightSlot.of_convolution(section, f"{head}.predict", None))
-            if lateral is not None:
-                section += 3  # yolo and route
-                slots.append(_slot(section, lateral))
-                section += 3  # upsample and route
-        return tuple(slots)
+        return yolov3_slots(self.blocks)
 
 
 class Darknet53Classifier(nn.Module):
@@ -264,6 +248,27 @@ class Darknet53Classifier(nn.Module):
     def slots(self) -> tuple[WeightSlot, ...]:
         """The 53 convolutions in the order of a ``.weights`` file."""
         return (*_backbone_slots(BLOCKS), WeightSlot.of_convolution(76, "classifier", None))
+
+
+def yolov3_slots(blocks: tuple[int, ...] = BLOCKS) -> tuple[WeightSlot, ...]:
+    """List the convolutions of a ``YOLOv3`` with so many residual units in its blocks, without building it."""
+    slots = _backbone_slots(blocks)
+    section = slots[-1].section + 2  # the last residual's shortcut lies between
+    scales = (
+        ("neck.stride32", "head32", "neck.lateral16"),
+        ("neck.stride16", "head16", "neck.lateral8"),
+        ("neck.stride8", "head8", None),
+    )
+    for convolutions, head, lateral in scales:
+        for name in (*(f"{convolutions}.conv{index}" for index in range(1, 6)), f"{head}.expand"):
+            slots.append(_slot(section, name))
+            section += 1
+        slots.append(WeightSlot.of_convolution(section, f"{head}.predict", None))
+        if lateral is not None:
+            section += 3  # yolo and route
+            slots.append(_slot(section, lateral))
+            section += 3  # upsample and route
+    return tuple(slots)
 
 
 def _slot(section: int, layer: str) -> WeightSlot:
