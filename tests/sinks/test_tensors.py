@@ -53,7 +53,7 @@ class Large(torch.nn.Module):
         return x
 
 
-def first_of(module: torch.nn.Module, photo: np.ndarray, **options: str) -> np.ndarray:
+def first_of(module: torch.nn.Module, photo: np.ndarray | list[np.ndarray], **options: str) -> np.ndarray:
     """What was kept of the module's part ``0``."""
     report = WeightsReport(path=None, naming="none", taken=0, total=0, bn_eps=1e-5, seed=None)
     net = ls.Network(
@@ -63,17 +63,21 @@ def first_of(module: torch.nn.Module, photo: np.ndarray, **options: str) -> np.n
         weights=report,
         known_stages=("0",),
     )
-    return ls.run(net, photo, write=["tensors"], **options)["frame"]["0"].values
+    run = ls.run(net, photo, write=["tensors"], **options)
+    values = [frame["0"].values for frame in run.values()]
+    assert all(np.array_equal(other, values[0], equal_nan=True) for other in values)
+    return values[0]
 
 
 def large(photo: np.ndarray, **options: str) -> np.ndarray:
     return first_of(torch.nn.Sequential(Large()), photo, **options)
 
 
+@pytest.mark.parametrize("frames", [1, 5])
 @pytest.mark.parametrize("tensor_type", ["f32", "f16", "q8"])
-def test_what_the_next_layer_overwrites_is_kept_as_it_was(photo: np.ndarray, tensor_type: str) -> None:
+def test_what_the_next_layer_overwrites_is_kept_as_it_was(photo: np.ndarray, tensor_type: str, frames: int) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Hardtanh(2.0, 3.0, inplace=True))
-    kept = first_of(net, photo, tensor_type=tensor_type)
+    kept = first_of(net, [photo] * frames, tensor_type=tensor_type)
     assert kept.max() < 2, "the convolution's own values, before they were clipped"
 
 

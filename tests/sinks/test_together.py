@@ -155,7 +155,11 @@ def test_values_that_cannot_be_kept_together_are_refused_in_a_line(clip: Path, t
         ls.run(loud, clip, out="b", layers="part", write=["zarr"], tensor_type="f16")
 
 
-def test_a_layer_that_does_not_always_run_has_the_rows_in_which_it_did(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [32, 2, 1])
+def test_a_layer_that_does_not_always_run_has_the_rows_in_which_it_did(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr("layerscope.sinks.zarr_store.SHARD_BYTES", rows * 3 * 32 * 32 * 4)
     path = tmp_path / "net.py"
     path.write_text(
         "import torch\n"
@@ -177,6 +181,10 @@ def test_a_layer_that_does_not_always_run_has_the_rows_in_which_it_did(clip: Pat
         assert run[name][layer].values.min() >= (row if row % 2 else 0)
     times, _ = frames_of(Path("featuremap/video/sheets/odd.mp4"))
     assert times == pytest.approx([0.04, 0.2, 0.28, 0.36, 0.44], abs=1e-3)
+    for own, layer in enumerate(("always", "odd")):
+        values = zarr.open_array(f"featuremap/values.zarr/{layer}/values", mode="r")
+        assert values.shards[0] == rows
+        assert [bool(frame.any()) for frame in values[:]] == [row % 2 == own for row in range(11)]
 
 
 def test_a_store_that_is_damaged_or_gone_is_named(net: ls.Network, clip: Path) -> None:

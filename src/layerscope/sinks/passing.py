@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from layerscope.sinks.sink import Sink
     from layerscope.sinks.taken import Taken
 
+T = TypeVar("T")
+
 __all__ = ["Passed", "as_output_errors", "pass_batch", "write_frame"]
 
 
@@ -42,14 +44,14 @@ class Passed:
         frame: The picture.
         placement: Where it lies in the network's input.
         outputs: Shapes of the network's outputs for it, its batch axis of one included.
-        taken: Layers' final names to what was taken, in the order in which they ran.
+        taken: Layers' final names to what is taken, in the order in which they ran.
         silent: Selected layers that gave nothing.
     """
 
     frame: Frame
     placement: Placement
     outputs: list[list[int]]
-    taken: dict[str, Taken]
+    taken: dict[str, Future[Taken]]
     silent: tuple[str, ...]
 
 
@@ -63,6 +65,7 @@ def pass_batch(
     scale: str,
     call: Callable[[nn.Module, Tensor], Any] | None = None,
     until: Mapping[str, int] | None = None,
+    takers: Executor | None = None,
 ) -> list[Passed]:
     """Run a network once on some frames, taking from each layer what the sinks need.
 
@@ -76,14 +79,18 @@ def pass_batch(
         call: How the module is called with ``x``; None: with nothing else.
         until: End the forward as soon as each of these layers has run so many times; the shapes of the network's
             outputs are then not known.
+        takers: Who takes, from copies of the layers, while the forward goes on; None: it waits for each taking.
 
     Raises:
         LayerError: A layer that was asked for by name gave nothing, or its output has no batch axis of N.
     """
-    taken: list[tuple[Heard, list[Taken]]] = []
+    taken: list[tuple[Heard, list[Future[Taken]]]] = []
+    submit = _at_once if takers is None else takers.submit
 
     def take(heard: Heard, tensor: Tensor) -> None:
         plain = tensor.detach().contiguous()  # channels-last is read several times more slowly, and several times
+        if takers is not None and plain.data_ptr() == tensor.data_ptr():
+            plain = plain.clone()
         items = items_of_batch(plain, len(frames), heard.path)
         maps = (
             FeatureMap(
@@ -95,7 +102,7 @@ def pass_batch(
             )
             for values, (frame, placement) in zip(items, frames, strict=True)
         )
-        taken.append((heard, [take_layer(feature_map, sinks, scale) for feature_map in maps]))
+        taken.append((heard, [submit(take_layer, feature_map, sinks, scale) for feature_map in maps]))
 
     output: Any = None
     with torch.no_grad(), catch(module, plan, take, until=until) as calls:
@@ -114,6 +121,13 @@ def pass_batch(
         )
         for index, (frame, placement) in enumerate(frames)
     ]
+
+
+def _at_once(function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Call a function here and now, as if another thread had."""
+    done: Future[T] = Future()
+    done.set_result(function(*arguments))
+    return done
 
 
 def write_frame(
@@ -140,17 +154,18 @@ def write_frame(
     Returns:
         Its record, and kinds to layers to what the sinks of the whole run are to be given.
     """
-    folders = layer_folders(passed.taken)
+    taken = {layer: future.result() for layer, future in passed.taken.items()}
+    folders = layer_folders(taken)
     gathering = {sink.kind for sink in sinks if isinstance(sink, RunSink)}
     picture = None
     with as_output_errors(out), staging(beside or out) as staged:
         started = {
             (layer, kind): encoders.submit(write, Target(folder=staged, layer=layer, layer_folder=folders[layer]))
-            for layer, item in passed.taken.items()
+            for layer, item in taken.items()
             for kind, write in item.writes.items()
         }
         _wait(started.values())
-        paths: dict[str, dict[str, str]] = {layer: {} for layer in passed.taken}
+        paths: dict[str, dict[str, str]] = {layer: {} for layer in taken}
         pieces: dict[str, dict[str, Any]] = {kind: {} for kind in gathering}
         for (layer, kind), future in started.items():
             if kind in gathering:
@@ -176,7 +191,7 @@ def write_frame(
             offset_xy=placement.offset_xy,
         ),
         outputs=passed.outputs,
-        layers=[item.record(layer, paths[layer]) for layer, item in passed.taken.items()],
+        layers=[item.record(layer, paths[layer]) for layer, item in taken.items()],
         silent=list(passed.silent),
     )
     return record, pieces

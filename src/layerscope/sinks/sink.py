@@ -65,8 +65,8 @@ class Sink(Protocol):
     def take(self, feature_map: FeatureMap, scaled: Any) -> Write | None:
         """Take what is needed of a map.
 
-        Called while the layer's output exists; the next operation may overwrite it, so nothing that shares
-        memory with ``feature_map.values`` may be kept.
+        Called while the layer's output exists, or on another thread with a copy of it, for several layers at once.
+        The next operation may overwrite it, so nothing that shares memory with ``feature_map.values`` may be kept.
 
         Args:
             feature_map: The map.

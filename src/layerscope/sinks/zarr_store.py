@@ -6,6 +6,7 @@ so that any frame is read alone and there are few files.
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,13 @@ SHARD_BYTES = 16 << 20
 
 METADATA = "zarr.json"
 
+COMPRESSOR, LEVEL = "lz4", 5
+
+CHECKSUM_BYTES = 4
+
+NO_CHUNK = 2**64 - 1
+"""Stands in a shard's index for a row that it does not hold."""
+
 
 class Zarr:
     """Writes the values of all frames into one Zarr store.
@@ -70,24 +78,46 @@ class Zarr:
                 raise LayerError(
                     f"{feature_map.layer}: holds values beyond 65504, which half precision cannot; write it as f32"
                 )
-        piece = _Piece(arrays=arrays, axes=_axis_names(feature_map))
+        axes = _axis_names(feature_map)
 
         def give(_target: Target) -> _Piece:
-            return piece
+            return _Piece(chunks={name: _Chunk.of(array) for name, array in arrays.items()}, axes=axes)
 
         return give
 
-    def begin(self, folder: Path, encoders: Executor) -> _Gathering:  # noqa: ARG002 - zarr has threads of its own
+    def begin(self, folder: Path, encoders: Executor) -> _Gathering:  # noqa: ARG002 - what it is given is compressed
         """Begin, or go on."""
         return _Gathering(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chunk:
+    """An array of one frame, compressed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    content: bytes
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> _Chunk:
+        """Compress an array, by zarr's own codec and as the metadata say."""
+        blosc = require("numcodecs", "zarr").blosc
+        shuffle = getattr(blosc, _shuffle(array.dtype).upper())
+        content = blosc.Blosc(COMPRESSOR, LEVEL, shuffle).encode(array)
+        return cls(shape=array.shape, dtype=array.dtype, content=bytes(content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Piece:
     """What is kept of one layer of one frame: arrays by name, and the names of the axes of ``values``."""
 
-    arrays: Mapping[str, NDArray[Any]]
+    chunks: Mapping[str, _Chunk]
     axes: tuple[str, ...]
+
+
+def _shuffle(dtype: np.dtype[Any]) -> str:
+    """Say how the bits of numbers are arranged before compression."""
+    return "bitshuffle" if dtype.itemsize > 1 else "noshuffle"
 
 
 def _axis_names(feature_map: FeatureMap) -> tuple[str, ...]:
@@ -118,20 +148,20 @@ class _Gathering:
     def add(self, row: int, frame: FrameRecord, pieces: Mapping[str, _Piece]) -> None:
         """Take a frame's values."""
         for layer, piece in pieces.items():
-            for name, values in piece.arrays.items():
+            for name, chunk in piece.chunks.items():
                 if (layer, name) not in self._arrays:
                     axes = piece.axes if name == "values" else (piece.axes[:1] or ("entry",))
-                    self._arrays[layer, name] = _Array(self._folder / short_name(layer) / name, values, axes)
+                    self._arrays[layer, name] = _Array(self._folder / short_name(layer) / name, chunk, axes)
                 array = self._arrays[layer, name]
-                if values.shape != array.shape or values.dtype != array.dtype:
+                if chunk.shape != array.shape or chunk.dtype != array.dtype:
                     raise LayerError(
-                        f"{layer}: gave shape {values.shape} for {frame.name}, {array.shape} before; an array holds "
+                        f"{layer}: gave shape {chunk.shape} for {frame.name}, {array.shape} before; an array holds "
                         "one shape, so write tensors instead of zarr"
                     )
-                array.add(row, values)
+                array.add(row, chunk.content)
 
     def flush(self) -> None:
-        """Write what is held."""
+        """End what is begun."""
         for array in self._arrays.values():
             array.flush()
 
@@ -164,84 +194,109 @@ class _Array:
 
     Args:
         folder: Its folder; one of an earlier start is gone on with.
-        values: The first frame's.
+        first: The first frame's values.
         axes: The names of the axes of ``values``.
     """
 
-    def __init__(self, folder: Path, values: NDArray[Any], axes: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, first: _Chunk, axes: tuple[str, ...]) -> None:
         self._folder = folder
-        self.shape, self.dtype = values.shape, values.dtype
+        self.shape, self.dtype = first.shape, first.dtype
+        self._rows = _rows_of_shard(first)
         if not (folder / METADATA).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / METADATA, _metadata(values, axes))
-        self._metadata = (folder / METADATA).read_bytes()
-        self._shard = int(_open(self._metadata)[0].shards[0])
-        self._held: dict[int, NDArray[Any]] = {}
+            write_whole(folder / METADATA, _metadata(first, self._rows, axes))
         self._number = 0
+        self._places: dict[int, tuple[int, int]] = {}
 
-    def add(self, row: int, values: NDArray[Any]) -> None:
-        """Hold a frame's values until its shard is full."""
-        if self._held and row // self._shard != self._number:
+    def add(self, row: int, content: bytes) -> None:
+        """Append a frame's values to its shard."""
+        number, place = divmod(row, self._rows)
+        if number != self._number:
             self.flush()
-        self._number = row // self._shard
-        self._held[row % self._shard] = values
+        if not self._places:
+            self._number = number
+            for earlier, kept in self._written(place):  # the last one of a run that was stopped
+                self._append(earlier, kept)
+        self._append(place, content)
 
     def flush(self) -> None:
-        """Write the shard, with the frames that it holds already if these are later ones."""
-        if not self._held:
-            return
-        array, files = _open(self._metadata)
-        corner = "/".join("0" for _ in self.shape)
-        key, path = f"c/0/{corner}".rstrip("/"), self._folder / "c" / str(self._number) / corner
-        first, end = min(self._held), max(self._held) + 1
-        if first and path.exists():
-            files[key] = _as_buffer(path.read_bytes())
-        block = np.zeros((end - first, *self.shape), self.dtype)
-        for row, values in self._held.items():
-            block[row - first] = values
-        array[first:end] = block
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if key in files:  # a shard of nothing but zeros has no file
-            write_whole(path, files[key].to_bytes())
-        self._held.clear()
+        """End the shard, and with that give it its name."""
+        if self._places:
+            with self._part.open("ab") as stream:
+                stream.write(_index(self._places, self._rows))
+            self._part.replace(self._path)
+            self._places.clear()
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "c" / str(self._number) / "/".join("0" for _ in self.shape)
+
+    @property
+    def _part(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.part")
+
+    def _append(self, place: int, content: bytes) -> None:
+        """Write a chunk at once: what is held back for a whole shard leaves holes in memory that grow for long."""
+        if not self._places:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._part.open("ab" if self._places else "wb") as stream:
+            stream.write(content)
+        begins = sum(length for _, length in self._places.values())
+        self._places[place] = begins, len(content)
+
+    def _written(self, end: int) -> list[tuple[int, bytes]]:
+        """Read the chunks before a row from the shard's file, if it is there."""
+        if not end or not self._path.exists():
+            return []
+        shard = self._path.read_bytes()
+        index = np.frombuffer(shard, "<u8", 2 * self._rows, len(shard) - CHECKSUM_BYTES - 16 * self._rows)
+        places = enumerate(index.reshape(self._rows, 2)[:end].tolist())
+        return [(row, shard[begins : begins + length]) for row, (begins, length) in places if begins != NO_CHUNK]
 
 
-def _metadata(values: NDArray[Any], axes: tuple[str, ...]) -> bytes:
+def _rows_of_shard(chunk: _Chunk) -> int:
+    """Choose how many frames like one share a file."""
+    rows, size = FLUSH_EVERY, math.prod(chunk.shape) * chunk.dtype.itemsize
+    while rows > 1 and rows * size > SHARD_BYTES:
+        rows //= 2
+    return rows
+
+
+def _index(places: Mapping[int, tuple[int, int]], rows: int) -> bytes:
+    """Make the end of a shard: for each row where its chunk begins and how long it is, then a checksum of these.
+
+    So the codec ``sharding_indexed`` has it. Zarr itself compresses all chunks of a shard anew for each that is added.
+    """
+    index = np.full((rows, 2), NO_CHUNK, "<u8")
+    for row, place in places.items():
+        index[row] = place
+    text = index.tobytes()
+    checksum: int = require("google_crc32c", "zarr").value(text)
+    return text + checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def _metadata(chunk: _Chunk, rows: int, axes: tuple[str, ...]) -> bytes:
     """Make the metadata of an array of one shard of frames like one."""
     zarr = require("zarr", "zarr")
-    shard = FLUSH_EVERY
-    while shard > 1 and shard * values.nbytes > SHARD_BYTES:
-        shard //= 2
     files: dict[str, Any] = {}
     zarr.create_array(
         zarr.storage.MemoryStore(files),
-        shape=(shard, *values.shape),
-        chunks=(1, *values.shape),
-        shards=(shard, *values.shape),
-        dtype=values.dtype,
+        shape=(rows, *chunk.shape),
+        chunks=(1, *chunk.shape),
+        shards=(rows, *chunk.shape),
+        dtype=chunk.dtype,
         fill_value=0,
-        compressors=zarr.codecs.BloscCodec(
-            cname="lz4", clevel=5, shuffle="bitshuffle" if values.itemsize > 1 else "noshuffle"
-        ),
+        compressors=zarr.codecs.BloscCodec(cname=COMPRESSOR, clevel=LEVEL, shuffle=_shuffle(chunk.dtype)),
         dimension_names=("frame", *axes),
         zarr_format=3,
     )
     return bytes(files[METADATA].to_bytes())
 
 
-def _open(metadata: bytes) -> tuple[Any, dict[str, Any]]:
-    """Make an array in memory of metadata; return it and its files, which are bytes by name."""
-    zarr = require("zarr", "zarr")
-    files = {METADATA: _as_buffer(metadata)}
-    return zarr.open_array(zarr.storage.MemoryStore(files), mode="r+"), files
-
-
-def _as_buffer(content: bytes) -> Any:
-    return require("zarr", "zarr").core.buffer.cpu.Buffer.from_bytes(content)
-
-
 def _set_length(folder: Path, rows: int) -> None:
-    array, files = _open((folder / METADATA).read_bytes())
+    zarr = require("zarr", "zarr")
+    files = {METADATA: zarr.core.buffer.cpu.Buffer.from_bytes((folder / METADATA).read_bytes())}
+    array = zarr.open_array(zarr.storage.MemoryStore(files), mode="r+")
     array.resize((rows, *array.shape[1:]))
     write_whole(folder / METADATA, files[METADATA].to_bytes())
 
