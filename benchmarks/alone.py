@@ -7,6 +7,7 @@ small file, run as a script, and not by what measures.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -37,7 +38,11 @@ def alone(command: Sequence[str]) -> Cost:
     Raises:
         RuntimeError: It failed; with what it said.
     """
-    starter = subprocess.run([sys.executable, "-I", __file__, *command], capture_output=True, text=True)
+    # An installed package has its bytecode beside it, whatever this machine says of files that are run from a checkout.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    starter = subprocess.run(
+        [sys.executable, "-I", __file__, *command], capture_output=True, text=True, env=environment
+    )
     if starter.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{starter.stderr}")
     return Cost(*json.loads(starter.stdout))

@@ -1,7 +1,8 @@
 """Measure what Layerscope costs, each row beside its rival in the same run, in turns.
 
 It prints the tables; with ``--write`` they go into docs/speed.md and README.md, the figure into docs/images. It wants
-a quiet machine. ``make bench`` sets up the rivals in an environment of their own and calls it with ``--write``.
+a quiet machine and 15 GB for temporary files. ``make bench`` sets up the rivals in an environment of their own and
+calls it with ``--write``.
 """
 
 from __future__ import annotations

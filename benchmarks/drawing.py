@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import layerscope as ls
 import recipe_script
 from layerscope.sinks.drawing import Drawing
 from layerscope.sinks.sink import Target
-from rounds import ratios, take_turns, timed
+from rounds import put_aside, ratios, take_turns, timed
 from table import Goal, Table, compare
 from tiles import PICTURE
 
@@ -113,6 +112,5 @@ def _mmengine(maps: Mapping[str, FeatureMap]) -> Callable[[], object]:
 
 
 def _clear() -> None:
-    shutil.rmtree("ours", ignore_errors=True)
-    shutil.rmtree("drawn", ignore_errors=True)
+    put_aside("ours", "drawn")
     Path("drawn").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 import layerscope as ls
-from rounds import take_turns, timed
+from rounds import put_aside, take_turns, timed
 from table import Table
 from tiles import PICTURE
 
@@ -100,7 +99,7 @@ def measure(options: Options) -> Table:
 def _measure(panel: Panel, rounds: int) -> Measured:
     ways = {(way, point.x): getattr(point, way) for point in panel.points for way in ("ours", "forward")}
     names = {f"{way} {x}": timed(ways[way, x]) for way, x in ways}
-    seconds = take_turns(names, rounds, before=lambda: shutil.rmtree("ours", ignore_errors=True))
+    seconds = take_turns(names, rounds, before=lambda: put_aside("ours"))
     xs = [point.x for point in panel.points]
     ours, forward = ([statistics.median(seconds[f"{way} {x}"]) for x in xs] for way in ("ours", "forward"))
     return Measured(panel=panel, x=xs, ours=ours, forward=forward)

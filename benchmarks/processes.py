@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image
 
 import recipe_script
 from alone import Cost, alone
-from rounds import ratios, take_turns
+from rounds import put_aside, ratios, take_turns
 from table import Goal, Table, compare, spread
 from tiles import PICTURE
 from video import picture_at, write_video
@@ -29,11 +28,10 @@ FEW, MANY = 2, 200
 
 
 def cleared(*command: object) -> Callable[[], Cost]:
-    """Make a way of a command, which first loses what a turn before it has written."""
+    """Make a way of a command, which finds nothing of what turns before it have written."""
 
     def run() -> Cost:
-        for folder in ("featuremap", "ours"):
-            shutil.rmtree(folder, ignore_errors=True)
+        put_aside("featuremap", "ours")
         return alone([str(word) for word in command])
 
     return run

@@ -5,7 +5,6 @@ The plain way is the recipe's own network in PyTorch, without hooks, and the byt
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import torch
 import layerscope as ls
 import recipe_script
 from layerscope.inputs.find import SCENES
-from rounds import ratios, take_turns, timed
+from rounds import put_aside, ratios, take_turns, timed
 from table import Goal, Table, compare
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ STOPPED = "`--write tiles --no-outputs`: stops after stage 5"
 
 
 def measure(options: Options) -> Table:
-    """Let all ways take turns; before each, what they wrote is deleted."""
+    """Let all ways take turns; before each, what they wrote is out of the way."""
     seconds = take_turns({name: timed(way) for name, way in _ways().items()}, options.rounds, before=_clear)
     against = "an eager forward, then writing the same bytes to as many files"
     tiles, stopped = (ratios(seconds[way], seconds[PLAIN]) for way in (TILES, STOPPED))
@@ -84,5 +83,4 @@ def _ways() -> dict[str, Callable[[], object]]:
 
 
 def _clear() -> None:
-    for folder in ("featuremap", "plain", "ours"):
-        shutil.rmtree(folder, ignore_errors=True)
+    put_aside("featuremap", "plain", "ours")
