@@ -51,8 +51,7 @@ def watch(module: nn.Module, points: Iterable[str], heard: Heard) -> Iterator[di
             heard(point, ordinal, value)
 
     with ExitStack() as stack:
-        for child in module.modules():
-            stack.callback(setattr, child, "training", child.training)
+        stack.callback(_put_back, [(child, child.training) for child in module.modules()])
         names.enter(stack)
         for same in by_layer.values():
             layer = found[same[0].removesuffix(INPUT)]
@@ -63,6 +62,13 @@ def watch(module: nn.Module, points: Iterable[str], heard: Heard) -> Iterator[di
             if outputs:
                 stack.enter_context(layer.register_forward_hook(_on_output(outputs, tell)))
         yield calls
+
+
+def _put_back(training: Iterable[tuple[nn.Module, bool]]) -> None:
+    """Give modules their ``training`` flags back."""
+    for child, before in training:
+        if child.training is not before:
+            child.training = before
 
 
 def _on_output(points: list[str], tell: Callable[[Iterable[str], Any], None]) -> Callable[[nn.Module, Any, Any], None]:

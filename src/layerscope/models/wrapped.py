@@ -36,11 +36,17 @@ def named_layers(module: nn.Module) -> dict[str, nn.Module]:
 
     Wrappers are looked through: a compiled part goes by the name of what it wraps.
     """
-    found = {}
-    for name, child in unwrapped(module).named_modules(remove_duplicate=False):
-        path = ".".join(part for part in name.split(".") if part != COMPILED)
-        if path:
-            found[path] = child  # of a compiled part and what it wraps, the latter comes last
+    found: dict[str, nn.Module] = {}
+
+    def look_into(part: nn.Module, prefix: str) -> None:
+        for name, child in part._modules.items():
+            if child is not None:
+                # A compiled part and what it wraps have one name; the latter comes last, and stays.
+                path = prefix[:-1] if name == COMPILED else prefix + name
+                found[path] = child
+                look_into(child, f"{path}.")
+
+    look_into(unwrapped(module), "")  # it is called for every frame, and PyTorch's own walk takes many times as long
     return found
 
 
