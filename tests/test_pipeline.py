@@ -241,6 +241,16 @@ def test_a_disk_error_while_writing_leaves_no_half_run(
     assert not Path("featuremap").exists()
 
 
+def test_a_disk_that_takes_a_file_in_parts_gets_all_of_it(
+    tiny: Network, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ls.run(tiny, photo, write=["tiles"], out="whole")
+    write = os.write
+    monkeypatch.setattr("layerscope.sinks.tiles.os.write", lambda file, content: write(file, content[:100]))
+    parts = ls.run(tiny, photo, write=["tiles"], out="parts")
+    assert digest(parts.folder) == digest(whole.folder)
+
+
 class Odd(nn.Module):
     """Gives channels that are constant, NaN, Inf and dead."""
 
