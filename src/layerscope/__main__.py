@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 
 from layerscope.cli import app
 
 __all__ = ["main"]
-
-OBJECTS_BETWEEN_COLLECTIONS = 100_000
-"""PyTorch is imported as hundreds of thousands of objects, all of which stay; Python would look through them for
-garbage again and again."""
 
 
 def main() -> None:
@@ -22,7 +17,6 @@ def main() -> None:
     Python would take apart all objects, and the system unload PyTorch's libraries, for nothing: that takes a third of
     a second and more than 100 MB.
     """
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
     status: list[int] = []
     atexit.register(_leave, status)  # what is registered first is called last
     try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from layerscope.models.network import Network
 
 Source = Annotated[
@@ -222,9 +227,23 @@ def inputs(typed: list[str] | None) -> list[str] | None:
 
 def load_network(source: str, **options: Any) -> Network:
     """Load the network; the import of PyTorch waits until here."""
-    from layerscope.models.sources import load
-
+    with _imports_that_stay():
+        from layerscope.models.sources import load
     return load(source, **options)
+
+
+@contextmanager
+def _imports_that_stay() -> Iterator[None]:
+    """Look for no garbage while PyTorch is imported, nor ever again among the hundred thousands of its objects."""
+    if not gc.isenabled() or "torch" in sys.modules:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def load_to_look_at(source: str, *, weights: str | None, size: str | None, quiet: bool, **options: Any) -> Network:

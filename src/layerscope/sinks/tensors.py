@@ -50,7 +50,9 @@ class Tensors:
     def take(self, feature_map: FeatureMap, scaled: Scaled | None) -> Write:  # noqa: ARG002
         """Copy the values."""
         values = as_plain(feature_map.values.detach())
-        arrays = to_eight_bits(values) if self.tensor_type == "q8" else {"values": as_type(values, self.tensor_type)}
+        arrays = (
+            to_eight_bits(values) if self.tensor_type == "q8" else {"values": as_type(values, self.tensor_type).copy()}
+        )
 
         def write(target: Target) -> str:
             from safetensors.numpy import save_file
@@ -82,8 +84,8 @@ def read_tensor(path: Path) -> NDArray[np.float32]:
 
 
 def as_type(values: Tensor, tensor_type: str) -> NDArray[np.float32 | np.float16]:
-    """Copy values as ``f32`` or ``f16``; as single precision too where half cannot hold them."""
-    array = np.array(values.float().cpu().numpy(), order="C", copy=True)  # safetensors writes memory as it lies
+    """Give values as ``f32`` or ``f16``, maybe in their own memory; as single precision too where half is too small."""
+    array = np.ascontiguousarray(values.float().cpu().numpy())  # what writes them writes memory as it lies
     fits = tensor_type == "f16" and not (np.abs(array[np.isfinite(array)]) > LARGEST_HALF).any()
     return array.astype(np.float16) if fits else array
 

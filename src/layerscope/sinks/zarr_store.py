@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from layerscope.hooks import FeatureMap
     from layerscope.render import Scaled
     from layerscope.sinks.manifest import FrameRecord
-    from layerscope.sinks.sink import Ending, Target, Write
+    from layerscope.sinks.sink import Ending, Write
 
 __all__ = ["Zarr", "read_row"]
 
@@ -68,7 +68,7 @@ class Zarr:
         self.tensor_type = tensor_type
 
     def take(self, feature_map: FeatureMap, scaled: Scaled | None) -> Write:  # noqa: ARG002
-        """Copy the values."""
+        """Compress the values at once, so that no copy of them waits; what comes from a GPU is a copy already."""
         values = as_plain(feature_map.values.detach())
         if self.tensor_type == "q8":
             arrays: Mapping[str, NDArray[Any]] = to_eight_bits(values)
@@ -80,10 +80,13 @@ class Zarr:
                 )
         axes = _axis_names(feature_map)
 
-        def give(_target: Target) -> _Piece:
+        def compressed() -> _Piece:
             return _Piece(chunks={name: _Chunk.of(array) for name, array in arrays.items()}, axes=axes)
 
-        return give
+        if values.device.type != "cpu":
+            return lambda _target: compressed()
+        piece = compressed()
+        return lambda _target: piece
 
     def begin(self, folder: Path, encoders: Executor) -> _Gathering:  # noqa: ARG002 - what it is given is compressed
         """Begin, or go on."""
