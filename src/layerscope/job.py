@@ -17,7 +17,7 @@ import torch
 from layerscope.errors import InputError
 from layerscope.reading import Read, in_groups, number_frames, read_ahead
 from layerscope.sinks.folders import frame_folder
-from layerscope.sinks.gathered import FLUSH_EVERY, Gathered
+from layerscope.sinks.gathered import Gathered
 from layerscope.sinks.passing import Passed, as_output_errors, pass_batch, write_frame
 from layerscope.sinks.run_folder import count_files
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from layerscope.sinks.sink import Sink
 
 __all__ = ["Job", "Progress", "Report", "nothing_readable", "several_frames", "work_through"]
+
+GIVE_BACK_EVERY = 8
+"""Frames from one return of freed memory to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +228,7 @@ def _write(
             journal.add(read.index, record)
             if gathered.add(row, record, pieces):
                 journal.mark()
-        if len(journal) % FLUSH_EVERY == 0:
+        if len(journal) % GIVE_BACK_EVERY == 0:
             _give_memory_back()
         files += count_files(record)
     return files

@@ -341,16 +341,19 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert digest(Path("out")) == digest(Path("whole"))
 
 
-ENDS = [("_join_mp4", 2), ("_join_webp", 1), ("write_page", 1), ("_set_length", 1), ("_set_length", 2)]
+ENDS = [
+    *[("movies", "_join_mp4", 2), ("movies", "_join_webp", 1), ("html", "write_page", 1)],
+    # Of two arrays: their beginnings, then length and group of each, then the whole store's group.
+    *[("zarr_store", "write_whole", at) for at in range(3, 8)],
+]
 
 
-@pytest.mark.parametrize(("failing", "at"), ENDS)
+@pytest.mark.parametrize(("module", "failing", "at"), ENDS)
 def test_a_run_that_is_stopped_while_it_is_put_together_goes_on(
-    net: ls.Network, clip: Path, failing: str, at: int, monkeypatch: pytest.MonkeyPatch
+    net: ls.Network, clip: Path, module: str, failing: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"layers": LAYERS, "write": ["video", "webp", "html", "zarr"]}
     ls.run(net, clip, out="whole", **options)  # type: ignore[arg-type]
-    module = {"_join_mp4": "movies", "_join_webp": "movies", "write_page": "html", "_set_length": "zarr_store"}[failing]
     place = importlib.import_module(f"layerscope.sinks.{module}")
     true, calls = getattr(place, failing), []
 

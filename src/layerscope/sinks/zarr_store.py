@@ -179,8 +179,8 @@ class _Gathering:
         for layer, name in ending.folders.items():
             own, place = self._folder / short_name(layer), staged / name
             if own.exists():
-                for array in own.iterdir():
-                    _set_length(array, len(ending.times_s) - 1)
+                for metadata in own.glob(f"*/{METADATA}"):
+                    _set_length(metadata, len(ending.times_s) - 1)
                 write_whole(own / METADATA, _group({"layer": layer}))
                 own.rename(place)
             if place.exists() or (final / name / METADATA).exists():
@@ -296,12 +296,12 @@ def _metadata(chunk: _Chunk, rows: int, axes: tuple[str, ...]) -> bytes:
     return bytes(files[METADATA].to_bytes())
 
 
-def _set_length(folder: Path, rows: int) -> None:
+def _set_length(metadata: Path, rows: int) -> None:
     zarr = require("zarr", "zarr")
-    files = {METADATA: zarr.core.buffer.cpu.Buffer.from_bytes((folder / METADATA).read_bytes())}
+    files = {METADATA: zarr.core.buffer.cpu.Buffer.from_bytes(metadata.read_bytes())}
     array = zarr.open_array(zarr.storage.MemoryStore(files), mode="r+")
     array.resize((rows, *array.shape[1:]))
-    write_whole(folder / METADATA, files[METADATA].to_bytes())
+    write_whole(metadata, files[METADATA].to_bytes())
 
 
 def _group(attributes: dict[str, str]) -> bytes:
