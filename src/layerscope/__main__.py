@@ -14,7 +14,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and leave the process at once, with everything written.
 
-    Python would take apart all objects, and the system unload PyTorch's libraries, for nothing: that takes a third of
+    Python would take apart all objects, and the system unload PyTorch's libraries, for nothing: that takes up to half
     a second and more than 100 MB.
     """
     status: list[int] = []

@@ -234,7 +234,7 @@ def load_network(source: str, **options: Any) -> Network:
 
 @contextmanager
 def _imports_that_stay() -> Iterator[None]:
-    """Look for no garbage while PyTorch is imported, nor ever again among the hundred thousands of its objects."""
+    """Look for no garbage while PyTorch is imported, nor ever again among its hundreds of thousands of objects."""
     if not gc.isenabled() or "torch" in sys.modules:
         yield
         return
