@@ -16,6 +16,7 @@ from PIL import Image
 
 import layerscope as ls
 from kill import digest
+from layerscope import job
 from layerscope.errors import InputError, OutputError, OutputExistsError
 from layerscope.pipeline import RunStopped
 from layerscope.sinks.journal import FOLDER
@@ -166,3 +167,25 @@ def test_runs_killed_at_random_end_byte_for_byte_equal() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "all ended byte for byte equal" in ended.stdout
+
+
+def test_what_comes_after_a_frame_that_failed_does_not_take_its_place(
+    net: ls.Network, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"layers": "backbone.block1", "write": ["zarr"]}
+    ls.run(net, pictures, out="whole", **options)  # type: ignore[arg-type]
+    true, calls = job.write_frame, []
+
+    def fail_once(*arguments: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            time.sleep(0.5)  # until others wait
+            raise OSError(5, "Input/output error")
+        return true(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job, "write_frame", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        ls.run(net, pictures, out="out", **options)  # type: ignore[arg-type]
+    assert len(calls) == 2
+    ls.run(net, pictures, out="out", resume=True, **options)  # type: ignore[arg-type]
+    assert digest(Path("out")) == digest(Path("whole"))

@@ -6,8 +6,6 @@ import atexit
 import os
 import sys
 
-from layerscope.cli import app
-
 __all__ = ["main"]
 
 
@@ -18,7 +16,9 @@ def main() -> None:
     a second and more than 100 MB.
     """
     status: list[int] = []
-    atexit.register(_leave, status)  # what is registered first is called last
+    atexit.register(_leave, status)  # what is registered first is called last: before anything else is imported
+    from layerscope.cli import app
+
     try:
         app()
     except SystemExit as end:

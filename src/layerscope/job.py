@@ -166,7 +166,10 @@ def _take_through(
                     passed = _pass(job, good, encoders if beside else None)
                     while len(writing) > 1:
                         pictures += writing.popleft().result()
-                    writing.append(finisher.submit(_write, job, passed, good, journal, gathered, encoders, alone))
+                    before = writing[-1] if writing else None
+                    writing.append(
+                        finisher.submit(_write, job, passed, good, journal, gathered, encoders, alone, before)
+                    )
                 job.report(Progress(frames=len(journal) + len(errors), of_frames=total, pictures=pictures))
         finally:
             _settle(writing)
@@ -207,8 +210,11 @@ def _write(
     gathered: Gathered,
     encoders: ThreadPoolExecutor,
     alone: bool,
+    before: Future[int] | None,
 ) -> int:
-    """Write the frames of a group that are not done yet; return how many files that were."""
+    """Write the frames of a group that are not done yet, unless the group before failed; return how many files."""
+    if before is not None:
+        before.result()  # a frame must not take the row of one that is missing
     files = 0
     for item, read in zip(passed, reads, strict=True):
         if read.index in journal:

@@ -288,3 +288,28 @@ def test_without_an_input_the_scenes_that_ship_are_taken(tiny_cfg: Path) -> None
 
 def test_version() -> None:
     assert call("--version").output == f"layerscope {ls.__version__}\n"
+
+
+def test_garbage_is_collected_again_once_pytorch_is_imported() -> None:
+    code = "import gc; from layerscope.cli.options import load_network; load_network('demo')\n"
+    code += "print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["True", "True"]
+
+
+def test_the_program_leaves_after_all_handlers_and_before_objects_are_taken_apart() -> None:
+    code = """
+import atexit, sys
+import layerscope.__main__ as program
+class Late:
+    def __del__(self):
+        print("taken apart")
+late = Late()
+sys.argv = ["layerscope", "--version"]
+try:
+    program.main()
+finally:
+    atexit.register(print, "handled")
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[1:] == ["handled"]
